@@ -1,0 +1,122 @@
+# tunebench. `make demo` runs the main job, `make check` is what CI runs, `make help` lists the rest.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# Which Python builds .venv (make install PYTHON=/usr/bin/python3.12); unset, the first fitting one is taken.
+PYTHON ?=
+# Which build of torch is installed: anything that `pip install` takes, for example
+#   make install TORCH="torch==2.13.0 --index-url URL"
+TORCH ?= -r requirements-torch.txt
+# Pins move only when asked: make lock UPGRADE=--upgrade
+UPGRADE ?=
+
+RUNS := runs/demo
+DEMO := starter-full starter-lora starter-ia3 starter-head starter-majority starter-tfidf
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help install starter demo test test-fast format lint types layers docs docs-check lock-check check wheel bench-train \
+        lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+install: $(STAMP) ## make .venv with everything that the project and its tests need
+
+# A build of torch that is named on the command line replaces the one that is there.
+ifeq ($(origin TORCH),command line)
+.PHONY: $(STAMP)
+endif
+
+$(STAMP): pyproject.toml requirements.lock requirements-torch.txt
+	@if $(BIN)/python -m pip --version >/dev/null 2>&1; then exit 0; fi; \
+	lacking=; \
+	for python in $(or $(PYTHON),python3.11 python3 python3.12 python3.13 python3.14); do \
+	    $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	    if $$python -c 'import ensurepip, venv' 2>/dev/null; then \
+	        echo "make: $(VENV) with $$($$python --version)"; \
+	        exec $$python -m venv --clear $(VENV); \
+	    fi; \
+	    lacking=$${lacking:-$$($$python -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')}; \
+	done; \
+	if [ -n "$$lacking" ]; then \
+	    echo "make: this Python cannot make virtual environments, its module ensurepip is missing." >&2; \
+	    echo "make: install python3-venv and try again; on Debian or Ubuntu: apt-get install $$lacking" >&2; \
+	else \
+	    echo "make: no Python 3.11 or newer was found; install one, or name it: make install PYTHON=/path/to/python3" >&2; \
+	fi; \
+	exit 1
+	@rm -f $@
+	@echo "make: installing the pinned packages"
+	@if command -v uv >/dev/null 2>&1 && uv pip install -q --python $(BIN)/python --no-deps --only-binary :all: \
+	    --compile-bytecode -r requirements.lock; then exit 0; fi; \
+	$(BIN)/python -m pip install -q --no-deps --only-binary :all: -r requirements.lock
+	@echo "make: installing torch"
+ifeq ($(origin TORCH),command line)
+	@$(BIN)/python -m pip uninstall -q -y torch
+endif
+	@$(BIN)/python -m pip install -q $(TORCH)
+	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+starter: $(STAMP) ## unpack the starter model and texts into the cache
+	$(BIN)/tunebench starter
+
+demo: export OMP_WAIT_POLICY = PASSIVE
+demo: export GOMP_SPINCOUNT = 0
+demo: starter ## the main job: four methods and two baselines on real reviews, one table
+	$(BIN)/tunebench compare $(DEMO) --runs $(RUNS) --output $(RUNS)
+
+test: export OMP_WAIT_POLICY = PASSIVE
+test: export GOMP_SPINCOUNT = 0
+test: starter ## all tests
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+test-fast: export OMP_WAIT_POLICY = PASSIVE
+test-fast: export GOMP_SPINCOUNT = 0
+test-fast: $(STAMP) ## the tests that need no pretrained weights
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m 'not slow'
+
+format: $(STAMP) ## put the sources into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lint: $(STAMP) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+layers: $(STAMP) ## import-linter: data flows one way, light rooms stay light
+	$(BIN)/lint-imports --no-logo
+
+docs: $(STAMP) ## write the generated parts of the docs
+	$(BIN)/python tools/docs.py
+
+docs-check: $(STAMP) ## fail where the generated parts are out of date
+	$(BIN)/python tools/docs.py --check
+
+lock-check: $(STAMP) ## fail where installed packages do not fit together
+	$(BIN)/python -m pip check
+
+check: lint types layers docs-check lock-check test wheel ## all that CI runs
+
+wheel: starter ## build the wheel and try it, without torch, in an empty environment
+	$(BIN)/python tools/try_wheel.py
+
+bench-train: starter ## examples per second next to a plain Trainer
+	$(BIN)/python bench/train.py
+
+lock: $(STAMP) ## solve pyproject.toml into requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra train --extra dev --universal --python-version 3.11 $(UPGRADE) \
+	    --constraints requirements-torch.txt --excludes requirements-excludes.txt --no-emit-package torch \
+	    --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
+
+clean: ## remove what was built and the tools' caches; .venv and runs stay
+	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find src tests tools bench -name __pycache__ -type d -prune -exec rm -rf {} +

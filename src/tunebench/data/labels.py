@@ -1,0 +1,91 @@
+"""Labels are names. Ids exist only below this page: nothing above it ever sees a number for a label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tunebench.errors import InputError, listing, nearest
+
+_POSITIVE_NAMES = ("positive", "pos", "1", "true", "yes")
+
+
+def label_name(value: Any) -> str | None:
+    """A cell as a label's name: ``1``, ``1.0`` and ``"1"`` are the same name; an empty cell is None."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip() or None
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """The labels in their fixed order (which is their id), the positive one, and what to call them on screen."""
+
+    names: tuple[str, ...]
+    positive: str | None = None
+    display: dict[str, str] = field(default_factory=dict)
+
+    def ids(self, names: Iterable[str]) -> list[int]:
+        """Ids of known names; the caller has checked that they are known."""
+        order = {name: i for i, name in enumerate(self.names)}
+        return [order[name] for name in names]
+
+    def shown(self, name: str) -> str:
+        """Display name of a label; it changes display only."""
+        return self.display.get(name, name)
+
+    @property
+    def positive_id(self) -> int | None:
+        return None if self.positive is None else self.names.index(self.positive)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"names": list(self.names), "positive_label": self.positive, "display": dict(self.display)}
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> LabelMap:
+        return cls(tuple(record["names"]), record["positive_label"], dict(record["display"]))
+
+
+def make_label_map(train_labels: Iterable[str], positive: str | None, display: dict[str, str], subject: str) -> LabelMap:
+    """The label map of the training rows, the same whatever their order.
+
+    Numbers are ordered as numbers, other names by code point. Of two labels the positive one is
+    ``positive_label``, else the one with a customary name (``positive``, ``1``, …), else the second.
+    """
+    names = _ordered(set(train_labels))
+    faults = []
+    if len(names) < 2:
+        faults.append(f"the training rows hold {len(names)} label(s) ({listing(names)}); a classifier needs at least two")
+    if positive is not None and positive not in names:
+        faults.append(f"data.positive_label: {positive!r} is no label{nearest(positive, names)}; labels are {listing(names)}")
+    if positive is not None and len(names) > 2:
+        faults.append(f"data.positive_label: has a meaning for two labels only, found {len(names)}; remove it")
+    faults += [f"data.label_names: {name!r} is no label{nearest(name, names)}; labels are {listing(names)}"
+               for name in display if name not in names]
+    if faults:
+        raise InputError(subject, faults)
+    if positive is None and len(names) == 2:
+        customary = [name for name in names if name.lower() in _POSITIVE_NAMES]
+        positive = customary[0] if len(customary) == 1 else names[1]
+    return LabelMap(tuple(names), positive, dict(display))
+
+
+def _ordered(names: set[str]) -> list[str]:
+    try:
+        return sorted(names, key=lambda name: (float(name), name))
+    except ValueError:
+        return sorted(names)
+
+
+def unknown_labels(labels: Sequence[str], known: LabelMap) -> dict[str, int]:
+    """Labels that the training rows do not have, with how often they occur."""
+    counts: dict[str, int] = {}
+    for name in labels:
+        if name not in known.names:
+            counts[name] = counts.get(name, 0) + 1
+    return counts

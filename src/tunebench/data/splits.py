@@ -1,0 +1,62 @@
+"""Cutting a split out of the training rows: deterministic, by rows, by label or by group.
+
+Membership follows from a hash of (seed, split, row or group), not from the order of the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Protocol
+
+from tunebench.errors import InputError, listing
+from tunebench.recipe.spec import Fraction
+
+
+class HasRows(Protocol):
+    """What cutting needs to know of rows."""
+
+    ids: list[str]
+    labels: list[str]
+    columns: dict[str, list[Any]]
+
+
+def cut_fraction(rows: HasRows, wanted: Fraction, seed: int, split: str) -> tuple[list[int], list[int]]:
+    """Places ``(kept, cut)`` of the rows that stay and of those that form the new split, both ascending.
+
+    With ``group_by`` whole groups are taken until the share is reached, so the split may be a little larger;
+    with ``stratify`` the share is cut from each label. Raises InputError where a side would be empty.
+    """
+    if wanted.group_by is not None and wanted.group_by not in rows.columns:
+        raise InputError(f"data.{split}.group_by", f"no column {wanted.group_by!r}; columns are {listing(rows.columns)}")
+    if wanted.group_by is not None:
+        cut = _cut_groups(rows, wanted.group_by, wanted.fraction, seed, split)
+    else:
+        strata = rows.labels if wanted.stratify else [""] * len(rows.ids)
+        cut = {place for stratum in sorted(set(strata))
+               for place in _first_share([i for i, name in enumerate(strata) if name == stratum], rows.ids, wanted.fraction, seed, split)}
+    kept = [i for i in range(len(rows.ids)) if i not in cut]
+    if not kept or not cut:
+        raise InputError(f"data.{split}.fraction", f"{wanted.fraction} of {len(rows.ids)} rows leaves "
+                         f"{len(kept)} to train on and {len(cut)} in the split; both need rows")
+    return kept, sorted(cut)
+
+
+def _rank(seed: int, split: str, name: str) -> bytes:
+    return hashlib.sha256(f"{seed}\0{split}\0{name}".encode("utf-8", "surrogatepass")).digest()
+
+
+def _first_share(places: list[int], ids: list[str], fraction: float, seed: int, split: str) -> list[int]:
+    ranked = sorted(places, key=lambda i: (_rank(seed, split, ids[i]), i))
+    return ranked[: round(fraction * len(places))]
+
+
+def _cut_groups(rows: HasRows, column: str, fraction: float, seed: int, split: str) -> set[int]:
+    groups: dict[str, list[int]] = {}
+    for i, value in enumerate(rows.columns[column]):
+        groups.setdefault(str(value), []).append(i)
+    cut: set[int] = set()
+    for name in sorted(groups, key=lambda name: _rank(seed, split, name)):
+        if len(cut) >= fraction * len(rows.ids):
+            break
+        cut.update(groups[name])
+    return cut

@@ -1,0 +1,331 @@
+"""The sentences of the house: one verb reads as one page. Heavy rooms are opened here, inside the verbs that need them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunebench.compare import curves, table
+from tunebench.data import dataset, readers, writers
+from tunebench.data.labels import LabelMap
+from tunebench.errors import GateFailed, InputError, MissingExtra, TunebenchError
+from tunebench.events import Event, Failed, Finished, Scored, Started, Stopped, Warned, as_record
+from tunebench.predict import predictions
+from tunebench.predict.baselines import BASELINE_FILES, load_baseline
+from tunebench.predict.scorers import Scorer
+from tunebench.recipe.load import load_recipe, method_from
+from tunebench.recipe.resolve import identity, resolve
+from tunebench.recipe.spec import BASELINES, Majority, Recipe, Tfidf
+from tunebench.runs import bases, cache, card, environment, proof, starter
+from tunebench.runs.run import FORMAT_VERSION, Run, create_run, find_run, finished_run
+
+if TYPE_CHECKING:
+    from tunebench.model.parameters import ParameterReport
+    from tunebench.model.worker import ProofWorker
+
+Watch = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A recipe with everything it names found, read and digested: ready to become a run."""
+
+    recipe: Recipe
+    data: dataset.Dataset
+    base: dict[str, Any] | None
+    identity: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What ``train`` leaves: the run, and whether anything had to be done for it."""
+
+    run: Run
+    already_finished: bool
+
+
+def bind(source: str, overrides: Sequence[str] = ()) -> Bound:
+    """Load, resolve, bind and digest a recipe. No torch: bad input fails within a second."""
+    recipe, base = load_recipe(source, overrides), None
+    if recipe.base is not None:
+        folder = bases.base_folder(recipe.base)
+        config = bases.base_config(folder)
+        bases.check_max_length(recipe.base, config)
+        base = {"model": recipe.base.model, "revision": recipe.base.revision,
+                "architecture": config.get("model_type"), "digest": bases.base_digest(folder)}
+    recipe = resolve(recipe, base["architecture"] if base else None)
+    data = dataset.bind(recipe.data, recipe.seed, bases.locate)
+    return Bound(recipe, data, base, identity(recipe, data.digest(), base["digest"] if base else None))
+
+
+def train(source: str, overrides: Sequence[str], runs: Path, watch: Watch) -> Trained:
+    """Turn a recipe into a run: fit it, score the test split once, prove what was saved, close."""
+    bound = bind(source, overrides)
+    done = finished_run(runs, bound.recipe.name, bound.identity)
+    if done is not None:
+        return Trained(done, already_finished=True)
+    _needs_train_extra()
+    run = create_run(runs, bound.recipe, _manifest(bound))
+    with run.locked():
+        say = _saying(run, watch)
+        try:
+            run.write_text("splits.json", json.dumps({name: rows.ids for name, rows in bound.data.splits().items()}) + "\n")
+            for pair, count in bound.data.shared_texts().items():
+                if count:
+                    say(Warned(f"{count} texts of {pair} stand there word for word; scores may be too good"))
+            fit = _fit_baseline if bound.recipe.method.kind in BASELINES else _fit_model
+            run.write_json("metrics.json", fit(run, bound, say))
+            say(Finished(sorted(path.name for path in run.path.iterdir() if not path.name.startswith("."))))
+        except (TunebenchError, OSError) as error:
+            say(Failed(str(error)))
+            raise
+    return Trained(run, already_finished=False)
+
+
+def _fit_model(run: Run, bound: Bound, say: Watch) -> dict[str, Any]:
+    """Train a model, keep the best weights, save, score and prove them; returns the metrics."""
+    from tunebench.model import bundle
+    from tunebench.model.methods import count_parameters
+    from tunebench.model.worker import ProofWorker
+    from tunebench.train.baselines import baseline_scores
+    from tunebench.train.session import fit_and_keep_best, prepare
+
+    recipe, data, stopped = bound.recipe, bound.data, Stopped(0, 0, "", 0.0)
+    with ProofWorker() as worker:
+        session = prepare(recipe, data)
+        for message in session.warnings:
+            say(Warned(message))
+        for event in fit_and_keep_best(session, run.path / "checkpoints"):
+            say(event)
+            stopped = event if isinstance(event, Stopped) else stopped
+        bundle.save_trained(session.model, run, recipe)
+        metrics = _score_test(run, data, session.scorer, say)
+        peak = environment.peak_memory_bytes()
+        proved = _prove(run, "reload", session.scorer, _proof_texts(data), worker, say)
+    total, trainable = count_parameters(session.model)
+    metrics |= {"parameters": {"total": total, "trainable": trainable}, "train_seconds": stopped.seconds, "peak_memory_bytes": peak,
+                "best_step": stopped.best_step, "stopped": stopped.reason, "adapter_bytes": _weights_bytes(run),
+                "proofs": [proved], "baselines": baseline_scores(data)}
+    run.write_text(f"{run.weights.name}/README.md", card.model_card(recipe, run.manifest, metrics))
+    run.write_json("manifest.json", run.manifest | {"end_weights": cache.folder_digest(run.weights)})
+    curves.draw_curves(run.events(), run.path / "figures" / "curves.pdf", run.name)
+    return metrics
+
+
+def _fit_baseline(run: Run, bound: Bound, say: Watch) -> dict[str, Any]:
+    """Fit a baseline, or take it from the cache, and score it; returns the metrics."""
+    from tunebench.train.baselines import baseline_folder, baseline_scores
+
+    method = bound.recipe.method
+    assert isinstance(method, Majority | Tfidf)
+    folder = baseline_folder(method, bound.data)
+    run.weights.mkdir(parents=True, exist_ok=True)
+    for name in BASELINE_FILES[method.kind]:
+        shutil.copyfile(folder / name, run.weights / name)
+    scorer = load_baseline(method.kind, run.weights)
+    size, seconds = scorer.num_parameters, json.loads((folder / "scores.json").read_text("utf-8"))["train_seconds"]
+    say(Started(0, len(bound.data.train), size, size))
+    say(Stopped(0, 0, "finished", seconds))
+    return _score_test(run, bound.data, scorer, say) | {
+        "parameters": {"total": size, "trainable": size}, "train_seconds": seconds, "peak_memory_bytes": environment.peak_memory_bytes(),
+        "best_step": 0, "stopped": "finished", "adapter_bytes": _weights_bytes(run), "proofs": [], "baselines": baseline_scores(bound.data)}
+
+
+def evaluate(name: str, runs: Path, data: str | None = None, answers: str | None = None, id_column: str | None = None) -> dict[str, Any]:
+    """Scores of a run's saved model on its test split (a counted look), or on a labelled file."""
+    run = find_run(name, runs)
+    labels = LabelMap.from_dict(run.manifest["labels"])
+    rows = _test_rows(run) if data is None else _labelled_rows(Path(data), answers, id_column, run.recipe)
+    dataset.check_labels({data or "test": rows}, labels)
+    scores = predictions.score_answers(predictions.predict_texts(open_scorer(run), labels, rows.texts), rows.labels)
+    if data is None and os.access(run.path / "events.jsonl", os.W_OK):
+        scores["look"] = 1 + sum(isinstance(event, Scored) for event in run.events())
+        run.record(Scored("test", len(rows), scores["accuracy"]["value"], scores["look"]))
+    return {"run": run.name, "split": data or "test", "labels": labels.as_dict(), **scores}
+
+
+def predict_texts(name: str, runs: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
+    """Label and probabilities for a few texts."""
+    run = find_run(name, runs)
+    labels = LabelMap.from_dict(run.manifest["labels"])
+    found = predictions.predict_texts(open_scorer(run), labels, texts)
+    return [{"text": text, "predicted": label, "shown": labels.shown(label) if label else None,
+             "probabilities": {} if error else dict(zip(labels.names, map(float, row), strict=True)), "truncated": cut, "error": error}
+            for text, label, row, cut, error in zip(texts, found.predicted, found.probabilities, found.truncated, found.errors, strict=True)]
+
+
+def predict_file(name: str, runs: Path, source: Path, output: Path, text: str | None, on_rows: Callable[[int], None]) -> dict[str, Any]:
+    """Predict a table, streaming: every row comes back in order, with its answer or its error."""
+    run = find_run(name, runs)
+    labels = LabelMap.from_dict(run.manifest["labels"])
+    reader = readers.open_table(source)
+    column = text or run.recipe.data.text
+    readers.require_columns(reader, {"--text-column" if text else "data.text of the run; choose another with --text-column": column})
+    if source.resolve() == output.resolve():
+        raise InputError(str(output), "is the input file; inputs are never overwritten, choose another --output")
+    counts = {"rows": 0, "errors": 0, "truncated": 0}
+    with writers.table_writer(output, predictions.output_types(reader.types, labels)) as write:
+        for columns, found in predictions.predict_table(reader, column, open_scorer(run), labels):
+            write(columns)
+            counts["rows"] += len(found.errors)
+            counts["errors"] += sum(error is not None for error in found.errors)
+            counts["truncated"] += sum(found.truncated)
+            on_rows(counts["rows"])
+    renamed = {key: value for key, value in predictions.output_names(list(reader.types), labels).items() if key != value}
+    return {"run": run.name, "input": str(source), "output": str(output), **counts, "renamed_columns": renamed}
+
+
+def merge(name: str, runs: Path, watch: Watch) -> dict[str, Any]:
+    """Fold a run's adapter into its base (``merged/``) and prove that nothing changed."""
+    run = find_run(name, runs)
+    if run.recipe.method.kind not in ("lora", "ia3"):
+        raise InputError(run.name, f"its method is {run.recipe.method.kind!r}, which has nothing to merge; {run.weights} is the model")
+    _needs_train_extra()
+    from tunebench.model import bundle
+    from tunebench.model.worker import ProofWorker
+
+    texts = _proof_texts(dataset.bind(run.recipe.data, run.recipe.seed, bases.locate))
+    with run.locked(), ProofWorker() as worker:
+        unmerged = bundle.open_scorer(run)
+        folder = bundle.save_merged(run)
+        try:
+            proved = _prove(run, "merge", unmerged, texts, worker, _saying(run, watch))
+        except GateFailed:
+            folder.rename(folder.with_name("merged-failed-its-proof"))
+            raise
+        metrics = run.metrics
+        metrics["proofs"] = [item for item in metrics["proofs"] if item["name"] != "merge"] + [proved]
+        run.write_json("metrics.json", metrics)
+        run.write_text("merged/README.md", card.model_card(run.recipe, run.manifest, metrics, merged=True))
+    return {"run": run.name, "merged": str(folder), "proof": proved}
+
+
+def compare(sources: Sequence[str], runs: Path, output: Path, say: Callable[[str], None]) -> list[table.Row]:
+    """Train what is not trained yet, each in a process of its own, and write ``comparison.csv``."""
+    names = [load_recipe(source).name for source in sources]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise InputError("compare", f"several recipes are named {', '.join(doubled)}; names are run directories, give each its own")
+    for number, (source, name) in enumerate(zip(sources, names, strict=True), 1):
+        say(f"[{number}/{len(sources)}] {name}")
+        command = [sys.executable, "-m", "tunebench.cli", "train", source, "--runs", str(runs)]
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+        if done.returncode:
+            raise TunebenchError(f"{name} ended with exit code {done.returncode}; its message stands above")
+    rows = table.comparison([Run(runs / name) for name in names])
+    cache.write_atomic(output / "comparison.csv", table.as_csv(rows))
+    return rows
+
+
+def params(model: str, method: str, settings: Sequence[str], pooling: str, num_labels: int) -> ParameterReport:
+    """What trains, what is saved and what would not be, without weights or hub."""
+    _needs_train_extra()
+    from tunebench.model.parameters import parameter_table
+
+    return parameter_table(model, method_from(method, settings), pooling, num_labels)
+
+
+def fetch_starter(say: Callable[[str], None]) -> list[starter.StarterFile]:
+    """Unpack the starter files into the cache: a small pretrained encoder and real labelled reviews."""
+    return starter.fetch_starter(say)
+
+
+def open_scorer(run: Run) -> Scorer:
+    """What predicts by default for a run: its saved model, the one that was scored."""
+    if run.recipe.method.kind in BASELINES:
+        return load_baseline(run.recipe.method.kind, run.weights)
+    _needs_train_extra()
+    from tunebench.model import bundle
+
+    return bundle.open_scorer(run)
+
+
+def _needs_train_extra() -> None:
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    for package in ("torch", "transformers", "peft", "sklearn", "matplotlib"):
+        if find_spec(package) is None:
+            raise MissingExtra(package, "train", "this command")
+
+
+def _saying(run: Run, watch: Watch) -> Watch:
+    def say(event: Event) -> None:
+        run.record(event)
+        watch(event)
+
+    return say
+
+
+def _score_test(run: Run, data: dataset.Dataset, scorer: Scorer, say: Watch) -> dict[str, Any]:
+    """Score the sealed split, the one time it counts, and write ``predictions.parquet``."""
+    if data.test is None:
+        return {"format": FORMAT_VERSION, "test": None, "rows_per_second": None}
+    begun = time.perf_counter()
+    scores = scorer.score(data.test.texts)
+    seconds = time.perf_counter() - begun
+    found = predictions.answer(data.labels, scores)
+    with writers.table_writer(run.path / "predictions.parquet", predictions.output_types(data.test.types, data.labels)) as write:
+        write(predictions.beside_input(data.test.columns, found))
+    test = predictions.score_answers(found, data.test.labels)
+    say(Scored("test", len(data.test), test["accuracy"]["value"], look=1))
+    return {"format": FORMAT_VERSION, "test": test, "rows_per_second": len(data.test) / seconds}
+
+
+def _prove(run: Run, name: str, reference: Scorer, texts: list[str], worker: ProofWorker, say: Watch) -> dict[str, Any]:
+    """Compare a saved form, opened in a fresh process, with the reference; GateFailed where it is not the same."""
+    form, tolerance = ("merged", proof.MERGE_TOLERANCE) if name == "merge" else ("saved", proof.RELOAD_TOLERANCE)
+    candidate = worker.logits(run.path, form, texts, run.recipe.settings.per_device_eval_batch_size)
+    proved = proof.prove(name, reference.score(texts).logits, candidate, tolerance)
+    say(proved)
+    return as_record(proof.require(proved))
+
+
+def _proof_texts(data: dataset.Dataset) -> list[str]:
+    """Texts for proofs, shortest to longest, of the validation or training rows; the test split stays sealed."""
+    texts = sorted((data.validation or data.train).texts, key=len)
+    return texts[:: max(1, len(texts) // proof.PROOF_ROWS)][: proof.PROOF_ROWS]
+
+
+def _test_rows(run: Run) -> dataset.Rows:
+    bound = dataset.bind(run.recipe.data, run.recipe.seed, bases.locate)
+    if bound.test is None:
+        raise InputError(run.name, "its recipe has no test split; give a labelled file with --data")
+    if bound.test.digest() != run.manifest["data"]["test"]["digest"]:
+        raise InputError(run.name, "the test rows have changed since the run; restore the file, or give it with --data")
+    return bound.test
+
+
+def _labelled_rows(path: Path, answers: str | None, id_column: str | None, recipe: Recipe) -> dataset.Rows:
+    if answers is None and id_column is None:
+        return dataset.read_rows(path, recipe.data)
+    if answers is None or id_column is None:
+        raise InputError("evaluate", "--answers and --id go together: the file with the labels, and the column both files share")
+    return dataset.join_answers(path, Path(answers), recipe.data.model_copy(update={"id": id_column}))
+
+
+def _weights_bytes(run: Run) -> int:
+    """What has to be shipped besides the base: the trained weights (of a baseline, all its files)."""
+    baseline = run.recipe.method.kind in BASELINES
+    return sum(path.stat().st_size for path in run.weights.iterdir() if baseline or path.suffix == ".safetensors")
+
+
+def _manifest(bound: Bound) -> dict[str, Any]:
+    """Everything that is decided before the job begins."""
+    def source(split: str) -> str:
+        value = getattr(bound.recipe.data, split)
+        return value if isinstance(value, str) else "cut from train"
+
+    return {
+        "format": FORMAT_VERSION, "name": bound.recipe.name, "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "identity": bound.identity, "seed": bound.recipe.seed, "versions": environment.versions(), "hardware": environment.hardware(),
+        "base": bound.base, "labels": bound.data.labels.as_dict(), "texts_shared_between_splits": bound.data.shared_texts(),
+        "data": {name: {"source": source(name), "rows": len(rows), "digest": rows.digest()} for name, rows in bound.data.splits().items()},
+    }

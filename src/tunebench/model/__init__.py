@@ -1,0 +1,1 @@
+"""Pretrained weights, methods and bundles. Torch begins in this room."""

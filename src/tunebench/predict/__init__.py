@@ -1,0 +1,1 @@
+"""From text to probabilities with numpy and tokenizers; torch is one backend among others."""

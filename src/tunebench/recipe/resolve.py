@@ -1,0 +1,87 @@
+"""From what a recipe says to what it means: every derived setting filled in, and the digest of the result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from tunebench.errors import InputError
+from tunebench.recipe.architectures import ARCHITECTURES, TRAINABLE, Architecture
+from tunebench.recipe.spec import BASELINES, Ia3, Lora, Method, Recipe
+
+# PEFT's suite and this project's lab log: LoRA wants about ten times the rate of full fine-tuning, IA3 more.
+LEARNING_RATES = {"full": 5e-5, "lora": 5e-4, "ia3": 5e-3, "head": 5e-3}
+
+
+def resolve(recipe: Recipe, model_type: str | None) -> Recipe:
+    """The complete recipe: rates, targets and saved modules filled in for the base's ``model_type``.
+
+    Raises InputError where the architecture is not one that the laws are tested on.
+    """
+    if recipe.method.kind in BASELINES:
+        return recipe
+    if model_type not in TRAINABLE:
+        raise InputError("base.model", f"its architecture is {model_type!r}; text-classification is proved here on {', '.join(TRAINABLE)}")
+    assert recipe.base is not None
+    train = recipe.settings
+    rate = train.learning_rate or LEARNING_RATES[recipe.method.kind]
+    return recipe.model_copy(update={
+        "train": train.model_copy(update={"learning_rate": rate}),
+        "method": resolve_method(recipe.method, ARCHITECTURES[model_type], recipe.base.pooling),
+    })
+
+
+def resolve_method(method: Method, architecture: Architecture, pooling: str) -> Method:
+    """The method with the architecture's targets and the modules that must be saved whole."""
+    heads = [] if pooling == "none" else architecture.head(pooling)
+    if isinstance(method, Lora):
+        return method.model_copy(update={
+            "target_modules": method.target_modules or list(architecture.lora),
+            "modules_to_save": heads if method.modules_to_save is None else method.modules_to_save,
+        })
+    if isinstance(method, Ia3):
+        return method.model_copy(update={
+            "target_modules": method.target_modules or _plain(architecture.ia3),
+            "feedforward_modules": method.feedforward_modules or _plain(architecture.ia3_feedforward),
+            "modules_to_save": heads if method.modules_to_save is None else method.modules_to_save,
+        })
+    return method
+
+
+def _plain(names: tuple[str, ...] | str) -> list[str] | str:
+    return names if isinstance(names, str) else list(names)
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings as ``{"train.learning_rate": 0.0005}``; lists stay values."""
+    if not isinstance(value, dict) or not value:
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        flat |= flatten(inner, f"{prefix}.{key}" if prefix else key)
+    return flat
+
+
+def digest_of(value: Any) -> str:
+    """sha256 of a JSON-able value, the same for the same content whatever the order of its keys."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def identity(recipe: Recipe, data_digest: str, base_digest: str | None) -> dict[str, Any]:
+    """All that decides a run's result, as flat keys: settings, contents of the data, contents of the base.
+
+    Paths and the run's own name are left out: a moved file with the same bytes is the same data.
+    """
+    settings = flatten(recipe.model_dump(mode="json", exclude={"name": True, "base": {"model", "revision"}, "data": {"train"}}))
+    for split in ("validation", "test"):
+        if isinstance(getattr(recipe.data, split), str):
+            settings[f"data.{split}"] = "file"
+    return settings | {"data (contents)": data_digest, "base (contents)": base_digest}
+
+
+def differing_keys(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """``["method.r: 8 -> 16"]`` for two identities."""
+    return [f"{key}: {one.get(key)!r} -> {other.get(key)!r}"
+            for key in sorted(one.keys() | other.keys()) if one.get(key) != other.get(key)]

@@ -1,0 +1,52 @@
+"""What machine and which versions a run was made with; read without importing any of them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("tunebench", "torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "numpy", "pyarrow", "scikit-learn")
+VARIABLES = ("HF_HOME", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS",
+             "OMP_WAIT_POLICY", "TOKENIZERS_PARALLELISM", "TUNEBENCH_HOME")
+_SECRET = ("HF_TOKEN",)
+
+
+def versions() -> dict[str, str | None]:
+    """Version per package, None where it is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores and memory (bytes) of this machine."""
+    return {"platform": platform.platform(), "processor": _processor(), "cores": len(os.sched_getaffinity(0)),
+            "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")}
+
+
+def variables() -> dict[str, str]:
+    """The environment variables that change what happens; secrets only as ``set``."""
+    return {name: "set" if name in _SECRET else os.environ[name] for name in VARIABLES if name in os.environ}
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident size this process has had, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
