@@ -13,9 +13,13 @@ import click
 from tunebench import __version__
 from tunebench.errors import TunebenchError
 
-RUNS = click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder with the run directories.")
+RUNS = click.option(
+    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder with the run directories."
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object or list instead of text.")
-SET = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, such as method.r=16. May be repeated.")
+SET = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, such as method.r=16. May be repeated."
+)
 
 
 def main() -> None:
@@ -61,9 +65,18 @@ def train(recipe: str, overrides: tuple[str, ...], runs: Path, as_json: bool) ->
     progress = Progress(load_recipe(recipe, overrides).settings.logging_steps)
     done = jobs.train(recipe, overrides, runs, progress)
     test = done.run.metrics.get("test")
-    result = {"run": done.run.name, "path": str(done.run.path), "already_finished": done.already_finished, "metrics": done.run.metrics}
+    result = {
+        "run": done.run.name,
+        "path": str(done.run.path),
+        "already_finished": done.already_finished,
+        "metrics": done.run.metrics,
+    }
     state = "is already finished; nothing to do" if done.already_finished else "is finished"
-    score = f": test accuracy {test['accuracy']['value']:.4f} [{test['accuracy']['low']:.4f}, {test['accuracy']['high']:.4f}]" if test else ""
+    score = (
+        f": test accuracy {test['accuracy']['value']:.4f} [{test['accuracy']['low']:.4f}, {test['accuracy']['high']:.4f}]"
+        if test
+        else ""
+    )
     show(result, as_json, lambda _: f"{done.run.path} {state}{score}")
 
 
@@ -88,11 +101,15 @@ def evaluate(run: str, data: str | None, answers: str | None, id_column: str | N
 @click.argument("run")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--text", "texts", multiple=True, help="A text to predict. May be repeated.")
-@click.option("--output", type=click.Path(path_type=Path), help="Where the predictions of FILE go (.csv, .tsv, .jsonl, .parquet).")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Where the predictions of FILE go (.csv, .tsv, .jsonl, .parquet)."
+)
 @click.option("--text-column", help="Column of FILE with the text; the run's own by default.")
 @RUNS
 @JSON
-def predict(run: str, file: Path | None, texts: tuple[str, ...], output: Path | None, text_column: str | None, runs: Path, as_json: bool) -> None:
+def predict(
+    run: str, file: Path | None, texts: tuple[str, ...], output: Path | None, text_column: str | None, runs: Path, as_json: bool
+) -> None:
     """Predict with RUN: some --text, or every row of FILE into --output."""
     from tunebench import jobs
     from tunebench.terminal import RowCounter, predictions_text
@@ -107,8 +124,15 @@ def predict(run: str, file: Path | None, texts: tuple[str, ...], output: Path | 
     counter = RowCounter()
     result = jobs.predict_file(run, runs, file, output, text_column, counter)
     counter.done()
-    show(result, as_json, lambda found: f"{found['output']}: {found['rows']:,} rows, {found['errors']:,} with an error, "
-         f"{found['truncated']:,} cut at max_length" + "".join(f"\ncolumn {old!r} is called {new!r} there" for old, new in found["renamed_columns"].items()))
+    show(
+        result,
+        as_json,
+        lambda found: (
+            f"{found['output']}: {found['rows']:,} rows, {found['errors']:,} with an error, "
+            f"{found['truncated']:,} cut at max_length"
+            + "".join(f"\ncolumn {old!r} is called {new!r} there" for old, new in found["renamed_columns"].items())
+        ),
+    )
 
 
 @commands.command()
@@ -125,7 +149,9 @@ def merge(run: str, runs: Path, as_json: bool) -> None:
 
 @commands.command()
 @click.argument("recipes", nargs=-1, required=True)
-@click.option("--output", type=click.Path(path_type=Path), default=Path("comparison"), show_default=True, help="Folder for comparison.csv.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), default=Path("comparison"), show_default=True, help="Folder for comparison.csv."
+)
 @RUNS
 @JSON
 def compare(recipes: tuple[str, ...], output: Path, runs: Path, as_json: bool) -> None:
@@ -149,9 +175,22 @@ def list_runs(runs: Path, as_json: bool) -> None:
 
     found = [run.summary(item) for item in run.list_runs(runs)]
     head = ("run", "status", "base", "method", "accuracy", "path")
-    show(found, as_json, lambda rows: columns([head] + [
-        tuple("-" if item[key] is None else f"{item[key]:.4f}" if key == "accuracy" else item[key] for key in head) for item in rows], right=False)
-        if rows else f"no runs in {runs}; `tunebench train RECIPE` makes one")
+    show(
+        found,
+        as_json,
+        lambda rows: (
+            columns(
+                [head]
+                + [
+                    tuple("-" if item[key] is None else f"{item[key]:.4f}" if key == "accuracy" else item[key] for key in head)
+                    for item in rows
+                ],
+                right=False,
+            )
+            if rows
+            else f"no runs in {runs}; `tunebench train RECIPE` makes one"
+        ),
+    )
 
 
 @commands.command()
@@ -176,8 +215,13 @@ def env(as_json: bool) -> None:
     from tunebench.runs import environment
 
     found = {"versions": environment.versions(), "hardware": environment.hardware(), "variables": environment.variables()}
-    show(found, as_json, lambda groups: "\n".join(
-        f"{key}: {'not installed' if value is None else value}" for group in groups.values() for key, value in group.items()))
+    show(
+        found,
+        as_json,
+        lambda groups: "\n".join(
+            f"{key}: {'not installed' if value is None else value}" for group in groups.values() for key, value in group.items()
+        ),
+    )
 
 
 @commands.command()
@@ -196,7 +240,11 @@ def starter(as_json: bool) -> None:
 
     found = jobs.fetch_starter(lambda line: click.echo(line, err=True))
     rows = [{**item, "path": str(item["path"])} for item in found]
-    show(rows, as_json, lambda items: "\n".join(f"starter:{item['name']}  {item['bytes'] / 1e6:.1f} MB  {item['licence']}" for item in items))
+    show(
+        rows,
+        as_json,
+        lambda items: "\n".join(f"starter:{item['name']}  {item['bytes'] / 1e6:.1f} MB  {item['licence']}" for item in items),
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What a user can fix: every expected failure is one of these, with an exit code and no traceback.
 
-    TunebenchError   exit 1   something went wrong while working (a full disk, a lost file)
-      InputError     exit 2   the recipe, the data or the command line needs a change
-      GateFailed     exit 3   the work was done and did not pass (a proof, a check)
+TunebenchError   exit 1   something went wrong while working (a full disk, a lost file)
+  InputError     exit 2   the recipe, the data or the command line needs a change
+  GateFailed     exit 3   the work was done and did not pass (a proof, a check)
 """
 
 from __future__ import annotations

@@ -108,8 +108,7 @@ class Failed(Event):
 
 
 KINDS: dict[str, type[Event]] = {
-    kind.__name__.lower(): kind
-    for kind in (Started, Step, Evaluated, Stopped, Scored, Proved, Warned, Finished, Failed)
+    kind.__name__.lower(): kind for kind in (Started, Step, Evaluated, Stopped, Scored, Proved, Warned, Finished, Failed)
 }
 
 

@@ -60,8 +60,12 @@ def bind(source: str, overrides: Sequence[str] = ()) -> Bound:
         folder = bases.base_folder(recipe.base)
         config = bases.base_config(folder)
         bases.check_max_length(recipe.base, config)
-        base = {"model": recipe.base.model, "revision": recipe.base.revision,
-                "architecture": config.get("model_type"), "digest": bases.base_digest(folder)}
+        base = {
+            "model": recipe.base.model,
+            "revision": recipe.base.revision,
+            "architecture": config.get("model_type"),
+            "digest": bases.base_digest(folder),
+        }
     recipe = resolve(recipe, base["architecture"] if base else None)
     data = dataset.bind(recipe.data, recipe.seed, bases.locate)
     return Bound(recipe, data, base, identity(recipe, data.digest(), base["digest"] if base else None))
@@ -69,11 +73,11 @@ def bind(source: str, overrides: Sequence[str] = ()) -> Bound:
 
 def train(source: str, overrides: Sequence[str], runs: Path, watch: Watch) -> Trained:
     """Turn a recipe into a run: fit it, score the test split once, prove what was saved, close."""
+    _needs_train_extra()
     bound = bind(source, overrides)
     done = finished_run(runs, bound.recipe.name, bound.identity)
     if done is not None:
         return Trained(done, already_finished=True)
-    _needs_train_extra()
     run = create_run(runs, bound.recipe, _manifest(bound))
     with run.locked():
         say = _saying(run, watch)
@@ -112,9 +116,16 @@ def _fit_model(run: Run, bound: Bound, say: Watch) -> dict[str, Any]:
         peak = environment.peak_memory_bytes()
         proved = _prove(run, "reload", session.scorer, _proof_texts(data), worker, say)
     total, trainable = count_parameters(session.model)
-    metrics |= {"parameters": {"total": total, "trainable": trainable}, "train_seconds": stopped.seconds, "peak_memory_bytes": peak,
-                "best_step": stopped.best_step, "stopped": stopped.reason, "adapter_bytes": _weights_bytes(run),
-                "proofs": [proved], "baselines": baseline_scores(data)}
+    metrics |= {
+        "parameters": {"total": total, "trainable": trainable},
+        "train_seconds": stopped.seconds,
+        "peak_memory_bytes": peak,
+        "best_step": stopped.best_step,
+        "stopped": stopped.reason,
+        "adapter_bytes": _weights_bytes(run),
+        "proofs": [proved],
+        "baselines": baseline_scores(data),
+    }
     run.write_text(f"{run.weights.name}/README.md", card.model_card(recipe, run.manifest, metrics))
     run.write_json("manifest.json", run.manifest | {"end_weights": cache.folder_digest(run.weights)})
     curves.draw_curves(run.events(), run.path / "figures" / "curves.pdf", run.name)
@@ -136,11 +147,20 @@ def _fit_baseline(run: Run, bound: Bound, say: Watch) -> dict[str, Any]:
     say(Started(0, len(bound.data.train), size, size))
     say(Stopped(0, 0, "finished", seconds))
     return _score_test(run, bound.data, scorer, say) | {
-        "parameters": {"total": size, "trainable": size}, "train_seconds": seconds, "peak_memory_bytes": environment.peak_memory_bytes(),
-        "best_step": 0, "stopped": "finished", "adapter_bytes": _weights_bytes(run), "proofs": [], "baselines": baseline_scores(bound.data)}
+        "parameters": {"total": size, "trainable": size},
+        "train_seconds": seconds,
+        "peak_memory_bytes": environment.peak_memory_bytes(),
+        "best_step": 0,
+        "stopped": "finished",
+        "adapter_bytes": _weights_bytes(run),
+        "proofs": [],
+        "baselines": baseline_scores(bound.data),
+    }
 
 
-def evaluate(name: str, runs: Path, data: str | None = None, answers: str | None = None, id_column: str | None = None) -> dict[str, Any]:
+def evaluate(
+    name: str, runs: Path, data: str | None = None, answers: str | None = None, id_column: str | None = None
+) -> dict[str, Any]:
     """Scores of a run's saved model on its test split (a counted look), or on a labelled file."""
     run = find_run(name, runs)
     labels = LabelMap.from_dict(run.manifest["labels"])
@@ -158,18 +178,32 @@ def predict_texts(name: str, runs: Path, texts: Sequence[str]) -> list[dict[str,
     run = find_run(name, runs)
     labels = LabelMap.from_dict(run.manifest["labels"])
     found = predictions.predict_texts(open_scorer(run), labels, texts)
-    return [{"text": text, "predicted": label, "shown": labels.shown(label) if label else None,
-             "probabilities": {} if error else dict(zip(labels.names, map(float, row), strict=True)), "truncated": cut, "error": error}
-            for text, label, row, cut, error in zip(texts, found.predicted, found.probabilities, found.truncated, found.errors, strict=True)]
+    return [
+        {
+            "text": text,
+            "predicted": label,
+            "shown": labels.shown(label) if label else None,
+            "probabilities": {} if error else dict(zip(labels.names, map(float, row), strict=True)),
+            "truncated": cut,
+            "error": error,
+        }
+        for text, label, row, cut, error in zip(
+            texts, found.predicted, found.probabilities, found.truncated, found.errors, strict=True
+        )
+    ]
 
 
-def predict_file(name: str, runs: Path, source: Path, output: Path, text: str | None, on_rows: Callable[[int], None]) -> dict[str, Any]:
+def predict_file(
+    name: str, runs: Path, source: Path, output: Path, text: str | None, on_rows: Callable[[int], None]
+) -> dict[str, Any]:
     """Predict a table, streaming: every row comes back in order, with its answer or its error."""
     run = find_run(name, runs)
     labels = LabelMap.from_dict(run.manifest["labels"])
     reader = readers.open_table(source)
     column = text or run.recipe.data.text
-    readers.require_columns(reader, {"--text-column" if text else "data.text of the run; choose another with --text-column": column})
+    readers.require_columns(
+        reader, {"--text-column" if text else "data.text of the run; choose another with --text-column": column}
+    )
     if source.resolve() == output.resolve():
         raise InputError(str(output), "is the input file; inputs are never overwritten, choose another --output")
     counts = {"rows": 0, "errors": 0, "truncated": 0}
@@ -188,7 +222,9 @@ def merge(name: str, runs: Path, watch: Watch) -> dict[str, Any]:
     """Fold a run's adapter into its base (``merged/``) and prove that nothing changed."""
     run = find_run(name, runs)
     if run.recipe.method.kind not in ("lora", "ia3"):
-        raise InputError(run.name, f"its method is {run.recipe.method.kind!r}, which has nothing to merge; {run.weights} is the model")
+        raise InputError(
+            run.name, f"its method is {run.recipe.method.kind!r}, which has nothing to merge; {run.weights} is the model"
+        )
     _needs_train_extra()
     from tunebench.model import bundle
     from tunebench.model.worker import ProofWorker
@@ -214,7 +250,9 @@ def compare(sources: Sequence[str], runs: Path, output: Path, say: Callable[[str
     names = [load_recipe(source).name for source in sources]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise InputError("compare", f"several recipes are named {', '.join(doubled)}; names are run directories, give each its own")
+        raise InputError(
+            "compare", f"several recipes are named {', '.join(doubled)}; names are run directories, give each its own"
+        )
     for number, (source, name) in enumerate(zip(sources, names, strict=True), 1):
         say(f"[{number}/{len(sources)}] {name}")
         command = [sys.executable, "-m", "tunebench.cli", "train", source, "--runs", str(runs)]
@@ -319,13 +357,24 @@ def _weights_bytes(run: Run) -> int:
 
 def _manifest(bound: Bound) -> dict[str, Any]:
     """Everything that is decided before the job begins."""
+
     def source(split: str) -> str:
         value = getattr(bound.recipe.data, split)
         return value if isinstance(value, str) else "cut from train"
 
     return {
-        "format": FORMAT_VERSION, "name": bound.recipe.name, "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "identity": bound.identity, "seed": bound.recipe.seed, "versions": environment.versions(), "hardware": environment.hardware(),
-        "base": bound.base, "labels": bound.data.labels.as_dict(), "texts_shared_between_splits": bound.data.shared_texts(),
-        "data": {name: {"source": source(name), "rows": len(rows), "digest": rows.digest()} for name, rows in bound.data.splits().items()},
+        "format": FORMAT_VERSION,
+        "name": bound.recipe.name,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "identity": bound.identity,
+        "seed": bound.recipe.seed,
+        "versions": environment.versions(),
+        "hardware": environment.hardware(),
+        "base": bound.base,
+        "labels": bound.data.labels.as_dict(),
+        "texts_shared_between_splits": bound.data.shared_texts(),
+        "data": {
+            name: {"source": source(name), "rows": len(rows), "digest": rows.digest()}
+            for name, rows in bound.data.splits().items()
+        },
     }

@@ -29,6 +29,7 @@ class Score:
     n: int
 
     def as_dict(self) -> dict[str, float | int]:
+        """The figure as ``metrics.json`` holds it."""
         return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
 
 
@@ -44,7 +45,7 @@ def wilson(hits: int, n: int) -> Score:
 
 def confusion_matrix(gold: Sequence[int], predicted: Sequence[int], num_labels: int) -> np.ndarray:
     """Counts ``(K, K)``: row = gold label, column = predicted label."""
-    matrix = np.zeros((num_labels, num_labels), dtype=np.int64)
+    matrix: np.ndarray = np.zeros((num_labels, num_labels), dtype=np.int64)
     np.add.at(matrix, (np.asarray(gold, dtype=np.int64), np.asarray(predicted, dtype=np.int64)), 1)
     return matrix
 
@@ -53,7 +54,7 @@ def _f1_per_label(matrices: np.ndarray) -> np.ndarray:
     """F1 of every label, ``(…, K)``, for matrices ``(…, K, K)``; a label without rows scores 0."""
     hits = np.diagonal(matrices, axis1=-2, axis2=-1).astype(np.float64)
     total = matrices.sum(axis=-1) + matrices.sum(axis=-2)
-    return np.divide(2 * hits, total, out=np.zeros_like(hits), where=total > 0)
+    return np.asarray(np.divide(2 * hits, total, out=np.zeros_like(hits), where=total > 0))
 
 
 def _bootstrap(matrix: np.ndarray) -> np.ndarray:
@@ -63,7 +64,7 @@ def _bootstrap(matrix: np.ndarray) -> np.ndarray:
         return np.zeros((1, k, k), dtype=np.int64)
     generator = np.random.default_rng(BOOTSTRAP_SEED)
     samples = generator.multinomial(n, matrix.reshape(-1) / n, size=BOOTSTRAP_SAMPLES)
-    return samples.reshape(-1, k, k)
+    return np.asarray(samples.reshape(-1, k, k))
 
 
 def _percentile(value: float, samples: np.ndarray, n: int) -> Score:

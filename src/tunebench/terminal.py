@@ -25,28 +25,39 @@ class Progress:
         if isinstance(event, Started):
             self._total = event.total_steps
             share = 100 * event.trainable_parameters / max(1, event.total_parameters)
-            self._line(f"{event.train_rows:,} training rows, {event.total_steps:,} steps; trainable parameters "
-                       f"{event.trainable_parameters:,} of {event.total_parameters:,} ({share:.2f} %)")
+            self._line(
+                f"{event.train_rows:,} training rows, {event.total_steps:,} steps; trainable parameters "
+                f"{event.trainable_parameters:,} of {event.total_parameters:,} ({share:.2f} %)"
+            )
         elif isinstance(event, Step):
             self._step(event)
         elif isinstance(event, Evaluated) and event.split == "validation":
             best = "  best so far" if event.best else ""
-            self._line(f"step {event.step}: validation accuracy {event.scores['accuracy']:.4f}, loss {event.scores['loss']:.4f}{best}")
+            self._line(
+                f"step {event.step}: validation accuracy {event.scores['accuracy']:.4f}, loss {event.scores['loss']:.4f}{best}"
+            )
         elif isinstance(event, Stopped):
-            self._line(f"{event.reason} after {event.step} steps and {clock(event.seconds)}; best step {event.best_step}"
-                       if event.step else f"fitted in {event.seconds:.1f} s")
+            self._line(
+                f"{event.reason} after {event.step} steps and {clock(event.seconds)}; best step {event.best_step}"
+                if event.step
+                else f"fitted in {event.seconds:.1f} s"
+            )
         elif isinstance(event, Scored):
             self._line(f"{event.split}: accuracy {event.accuracy:.4f} on {event.n:,} rows (look {event.look})")
         elif isinstance(event, Proved):
-            self._line(f"proof {event.name}: {'passed' if event.passed else 'FAILED'}, largest logit difference "
-                       f"{event.largest_difference:.1e} on {event.rows} rows, {event.label_flips} label flips")
+            self._line(
+                f"proof {event.name}: {'passed' if event.passed else 'FAILED'}, largest logit difference "
+                f"{event.largest_difference:.1e} on {event.rows} rows, {event.label_flips} label flips"
+            )
         elif isinstance(event, Warned):
             self._line(f"warning: {event.message}")
 
     def _step(self, event: Step) -> None:
         left = event.seconds / event.step * (self._total - event.step)
-        text = (f"step {event.step}/{self._total}  epoch {event.epoch:.2f}  loss {event.loss:.4f}  lr {event.learning_rate:.2e}  "
-                f"grad_norm {event.grad_norm:.2f}  ETA {clock(left)}")
+        text = (
+            f"step {event.step}/{self._total}  epoch {event.epoch:.2f}  loss {event.loss:.4f}  lr {event.learning_rate:.2e}  "
+            f"grad_norm {event.grad_norm:.2f}  ETA {clock(left)}"
+        )
         if self._moves:
             self._stream.write("\r" + text.ljust(self._width))
             self._stream.flush()
@@ -91,12 +102,17 @@ def clock(seconds: float) -> str:
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
-def columns(rows: Sequence[Sequence[Any]], right: bool = True) -> str:
+def columns(rows: Sequence[Sequence[Any]], *, right: bool = True) -> str:
     """Rows of cells as aligned columns: the first to the left, the others to the right."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    return "\n".join("  ".join(cell.rjust(width) if right and i else cell.ljust(width)
-                               for i, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in cells)
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if right and i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    )
 
 
 def scores_text(scores: dict[str, Any]) -> str:
@@ -107,15 +123,27 @@ def scores_text(scores: dict[str, Any]) -> str:
     averaged = f"positive label: {shown[positive]}" if positive else "precision, recall and F1 are macro averages"
     figures = [("", "value", "95 % interval")] + [
         (name, f"{scores[key]['value']:.4f}", f"[{scores[key]['low']:.4f}, {scores[key]['high']:.4f}]")
-        for key, name in (("accuracy", "Accuracy"), ("precision", "Precision"), ("recall", "Recall"), ("f1", "F1"), ("f1_macro", "Macro F1"))]
+        for key, name in (
+            ("accuracy", "Accuracy"),
+            ("precision", "Precision"),
+            ("recall", "Recall"),
+            ("f1", "F1"),
+            ("f1_macro", "Macro F1"),
+        )
+    ]
     classes = [("label", "precision", "recall", "F1", "rows")] + [
         (shown[name], *(f"{item[key]['value']:.4f}" for key in ("precision", "recall", "f1")), item["support"])
-        for name, item in scores["per_label"].items()]
+        for name, item in scores["per_label"].items()
+    ]
     names = list(shown.values())
     matrix = [("true \\ predicted", *names)] + [
-        (name, *row) for name, row in zip(names, scores["confusion"]["rows_gold_columns_predicted"], strict=True)]
-    notes = [f"{scores[key]:,} {text}" for key, text in (("truncated", "texts were cut at max_length"), ("unscored", "rows could not be scored"))
-             if scores[key]]
+        (name, *row) for name, row in zip(names, scores["confusion"]["rows_gold_columns_predicted"], strict=True)
+    ]
+    notes = [
+        f"{scores[key]:,} {text}"
+        for key, text in (("truncated", "texts were cut at max_length"), ("unscored", "rows could not be scored"))
+        if scores[key]
+    ]
     head = f"{scores['run']} on {scores['split']}: {scores['n']:,} rows{look}"
     return "\n\n".join([head, columns(figures), averaged, columns(classes), columns(matrix), *notes])
 
@@ -127,6 +155,8 @@ def predictions_text(found: Sequence[dict[str, Any]]) -> str:
         if item["error"]:
             lines.append(f"error: {item['error']}")
             continue
-        others = "  ".join(f"{name} {value:.4f}" for name, value in sorted(item["probabilities"].items(), key=lambda pair: -pair[1]))
+        others = "  ".join(
+            f"{name} {value:.4f}" for name, value in sorted(item["probabilities"].items(), key=lambda pair: -pair[1])
+        )
         lines.append(f"{item['shown']}  ({others})" + ("  the text was cut at max_length" if item["truncated"] else ""))
     return "\n".join(lines)

@@ -32,7 +32,13 @@ def draw_curves(events: Iterable[Event], path: Path, title: str) -> None:
         points = [(event.step, event.scores["accuracy"]) for event in evaluated if event.split == split]
         _line(above, points, name, style, marker="o")
     _line(below, _smoothed([(event.step, event.loss) for event in said if isinstance(event, Step)]), "train", "-", marker="")
-    _line(below, [(event.step, event.scores["loss"]) for event in evaluated if event.split == "validation"], "validation", "--", marker="o")
+    _line(
+        below,
+        [(event.step, event.scores["loss"]) for event in evaluated if event.split == "validation"],
+        "validation",
+        "--",
+        marker="o",
+    )
     best = next((event for event in reversed(evaluated) if event.best), None)
     for axis, label in ((above, "accuracy"), (below, "loss")):
         axis.set_ylabel(label)

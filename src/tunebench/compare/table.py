@@ -10,14 +10,33 @@ from typing import Any
 from tunebench.errors import InputError
 from tunebench.runs.run import Run
 
-HEADER = ("run", "base", "architecture", "method", "total_parameters", "trainable_parameters", "trainable_percent", "adapter_bytes",
-          "accuracy", "accuracy_low", "accuracy_high", "f1_macro", "train_seconds", "peak_memory_bytes", "rows_per_second")
+HEADER = (
+    "run",
+    "base",
+    "architecture",
+    "method",
+    "total_parameters",
+    "trainable_parameters",
+    "trainable_percent",
+    "adapter_bytes",
+    "accuracy",
+    "accuracy_low",
+    "accuracy_high",
+    "f1_macro",
+    "train_seconds",
+    "peak_memory_bytes",
+    "rows_per_second",
+)
 Row = dict[str, Any]
 
 
 def comparison(runs: Sequence[Run]) -> list[Row]:
     """One row per run, best accuracy first. Raises InputError for runs over different test rows or labels, or unfinished ones."""
-    faults = [f"{run.name}: has no test scores (status: {run.status()}); finish it with `tunebench train`" for run in runs if not run.metrics.get("test")]
+    faults = [
+        f"{run.name}: has no test scores (status: {run.status()}); finish it with `tunebench train`"
+        for run in runs
+        if not run.metrics.get("test")
+    ]
     for key, what in (("test", "other test rows"), ("labels", "other labels")):
         faults += _differing(runs, key, what) if not faults else []
     if faults:
@@ -29,20 +48,34 @@ def _differing(runs: Sequence[Run], key: str, what: str) -> list[str]:
     def value(run: Run) -> Any:
         return run.manifest["data"]["test"]["digest"] if key == "test" else run.manifest["labels"]["names"]
 
-    return [f"{run.name}: {what} than {runs[0].name} ({value(run)!s:.60} against {value(runs[0])!s:.60}); only like can be compared"
-            for run in runs[1:] if value(run) != value(runs[0])]
+    return [
+        f"{run.name}: {what} than {runs[0].name} ({value(run)!s:.60} against {value(runs[0])!s:.60}); only like can be compared"
+        for run in runs[1:]
+        if value(run) != value(runs[0])
+    ]
 
 
 def _row(run: Run) -> Row:
     recipe, manifest, metrics = run.recipe, run.manifest, run.metrics
     test, parameters = metrics["test"], metrics["parameters"]
     return {
-        "run": run.name, "base": recipe.base.model if recipe.base else "-", "architecture": (manifest["base"] or {}).get("architecture", "linear" if recipe.method.kind == "tfidf" else "constant"),
-        "method": recipe.method.kind, "total_parameters": parameters["total"], "trainable_parameters": parameters["trainable"],
-        "trainable_percent": round(100 * parameters["trainable"] / max(1, parameters["total"]), 4), "adapter_bytes": metrics["adapter_bytes"],
-        "accuracy": test["accuracy"]["value"], "accuracy_low": test["accuracy"]["low"], "accuracy_high": test["accuracy"]["high"],
-        "f1_macro": test["f1_macro"]["value"], "f1_macro_low": test["f1_macro"]["low"], "f1_macro_high": test["f1_macro"]["high"],
-        "train_seconds": metrics["train_seconds"], "peak_memory_bytes": metrics["peak_memory_bytes"], "rows_per_second": metrics["rows_per_second"],
+        "run": run.name,
+        "base": recipe.base.model if recipe.base else "-",
+        "architecture": (manifest["base"] or {}).get("architecture", "linear" if recipe.method.kind == "tfidf" else "constant"),
+        "method": recipe.method.kind,
+        "total_parameters": parameters["total"],
+        "trainable_parameters": parameters["trainable"],
+        "trainable_percent": round(100 * parameters["trainable"] / max(1, parameters["total"]), 4),
+        "adapter_bytes": metrics["adapter_bytes"],
+        "accuracy": test["accuracy"]["value"],
+        "accuracy_low": test["accuracy"]["low"],
+        "accuracy_high": test["accuracy"]["high"],
+        "f1_macro": test["f1_macro"]["value"],
+        "f1_macro_low": test["f1_macro"]["low"],
+        "f1_macro_high": test["f1_macro"]["high"],
+        "train_seconds": metrics["train_seconds"],
+        "peak_memory_bytes": metrics["peak_memory_bytes"],
+        "rows_per_second": metrics["rows_per_second"],
     }
 
 
@@ -64,13 +97,42 @@ def _plain(value: Any) -> Any:
 
 def as_text(rows: Sequence[Row]) -> str:
     """The comparison for a terminal: aligned columns, intervals beside their figures."""
-    head = ("run", "method", "accuracy [95 %]", "macro F1 [95 %]", "parameters", "trainable", "%", "saved", "train", "memory", "rows/s")
-    body = [(row["run"], row["method"], _interval(row, "accuracy"), _interval(row, "f1_macro"), _count(row["total_parameters"]),
-             _count(row["trainable_parameters"]), f"{row['trainable_percent']:.2f}", _bytes(row["adapter_bytes"]), f"{row['train_seconds']:.0f} s",
-             _bytes(row["peak_memory_bytes"]), f"{row['rows_per_second']:,.0f}") for row in rows]
+    head = (
+        "run",
+        "method",
+        "accuracy [95 %]",
+        "macro F1 [95 %]",
+        "parameters",
+        "trainable",
+        "%",
+        "saved",
+        "train",
+        "memory",
+        "rows/s",
+    )
+    body = [
+        (
+            row["run"],
+            row["method"],
+            _interval(row, "accuracy"),
+            _interval(row, "f1_macro"),
+            _count(row["total_parameters"]),
+            _count(row["trainable_parameters"]),
+            f"{row['trainable_percent']:.2f}",
+            _bytes(row["adapter_bytes"]),
+            f"{row['train_seconds']:.0f} s",
+            _bytes(row["peak_memory_bytes"]),
+            f"{row['rows_per_second']:,.0f}",
+        )
+        for row in rows
+    ]
     widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) if i < 2 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()
-             for line in [head, *body]]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i < 2 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in [head, *body]
+    ]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 

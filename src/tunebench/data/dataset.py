@@ -38,6 +38,7 @@ class Rows:
 
     def take(self, places: Sequence[int]) -> Rows:
         """The rows at these places, in this order."""
+
         def pick(values: list[Any]) -> list[Any]:
             return [values[i] for i in places]
 
@@ -64,10 +65,12 @@ class Dataset:
     labels: LabelMap
 
     def splits(self) -> dict[str, Rows]:
+        """The splits there are, by name."""
         found = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: rows for name, rows in found.items() if rows is not None}
 
     def digests(self) -> dict[str, str]:
+        """sha256 of every split."""
         return {name: rows.digest() for name, rows in self.splits().items()}
 
     def digest(self) -> str:
@@ -78,9 +81,12 @@ class Dataset:
     def shared_texts(self) -> dict[str, int]:
         """How many rows of one split stand word for word in another (case and spaces aside)."""
         plain = {name: [" ".join(text.lower().split()) for text in rows.texts] for name, rows in self.splits().items()}
-        return {f"{later} in {earlier}": sum(text in known for text in plain[later])
-                for earlier, later in (("train", "validation"), ("train", "test"), ("validation", "test"))
-                if earlier in plain and later in plain for known in [set(plain[earlier])]}
+        return {
+            f"{later} in {earlier}": sum(text in known for text in plain[later])
+            for earlier, later in (("train", "validation"), ("train", "test"), ("validation", "test"))
+            if earlier in plain and later in plain
+            for known in [set(plain[earlier])]
+        }
 
 
 def bind(data: Data, seed: int, locate: Callable[[str], Path]) -> Dataset:
@@ -106,7 +112,7 @@ def bind(data: Data, seed: int, locate: Callable[[str], Path]) -> Dataset:
     return Dataset(train, parts["validation"], parts["test"], labels)
 
 
-def read_rows(path: Path, data: Data, labelled: bool = True) -> Rows:
+def read_rows(path: Path, data: Data, *, labelled: bool = True) -> Rows:
     """All rows of a labelled file; InputError lists the unsound ones (the first ten, and how many more)."""
     reader = open_table(path)
     wanted = {"data.text": data.text} | ({"data.label": data.label} if labelled else {})
@@ -132,8 +138,11 @@ def read_rows(path: Path, data: Data, labelled: bool = True) -> Rows:
 def _row_faults(first: int, errors: list[str | None], texts: list[Any], labels: Sequence[str | None], data: Data) -> list[str]:
     faults = []
     for i, (error, text, label) in enumerate(zip(errors, texts, labels, strict=True)):
-        problem = error or (f"{data.text!r} is empty" if text is None or not str(text).strip() else None) \
+        problem = (
+            error
+            or (f"{data.text!r} is empty" if text is None or not str(text).strip() else None)
             or (f"{data.label!r} is empty" if label is None else None)
+        )
         if problem:
             faults.append(f"row {first + i}: {problem}; correct or remove the row")
     return faults

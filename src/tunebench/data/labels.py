@@ -41,13 +41,16 @@ class LabelMap:
 
     @property
     def positive_id(self) -> int | None:
+        """Place of the positive label, None where there is none."""
         return None if self.positive is None else self.names.index(self.positive)
 
     def as_dict(self) -> dict[str, Any]:
+        """The map as the manifest holds it."""
         return {"names": list(self.names), "positive_label": self.positive, "display": dict(self.display)}
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> LabelMap:
+        """The map out of a manifest."""
         return cls(tuple(record["names"]), record["positive_label"], dict(record["display"]))
 
 
@@ -65,8 +68,11 @@ def make_label_map(train_labels: Iterable[str], positive: str | None, display: d
         faults.append(f"data.positive_label: {positive!r} is no label{nearest(positive, names)}; labels are {listing(names)}")
     if positive is not None and len(names) > 2:
         faults.append(f"data.positive_label: has a meaning for two labels only, found {len(names)}; remove it")
-    faults += [f"data.label_names: {name!r} is no label{nearest(name, names)}; labels are {listing(names)}"
-               for name in display if name not in names]
+    faults += [
+        f"data.label_names: {name!r} is no label{nearest(name, names)}; labels are {listing(names)}"
+        for name in display
+        if name not in names
+    ]
     if faults:
         raise InputError(subject, faults)
     if positive is None and len(names) == 2:

@@ -79,8 +79,11 @@ def open_table(path: str | Path) -> TableReader:
 
 def require_columns(reader: TableReader, wanted: dict[str, str]) -> None:
     """Fail with every column that is wanted (``setting -> column``) and not there."""
-    faults = [f"no column {column!r} (setting {setting}); columns are {listing(reader.types)}"
-              for setting, column in wanted.items() if column not in reader.types]
+    faults = [
+        f"no column {column!r} (setting {setting}); columns are {listing(reader.types)}"
+        for setting, column in wanted.items()
+        if column not in reader.types
+    ]
     if faults:
         raise InputError(str(reader.path), faults)
 
@@ -89,8 +92,11 @@ def _check_names(path: Path, names: list[str]) -> None:
     if not names:
         raise InputError(str(path), "is empty: expected a header or at least one row")
     faults = [f"column {i} has no name; give it one in the header" for i, name in enumerate(names, 1) if not name.strip()]
-    faults += [f"the column {name!r} stands {names.count(name)} times; rename all but one"
-               for name in dict.fromkeys(names) if name.strip() and names.count(name) > 1]
+    faults += [
+        f"the column {name!r} stands {names.count(name)} times; rename all but one"
+        for name in dict.fromkeys(names)
+        if name.strip() and names.count(name) > 1
+    ]
     if faults:
         raise InputError(str(path), faults)
 

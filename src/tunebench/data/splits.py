@@ -15,9 +15,17 @@ from tunebench.recipe.spec import Fraction
 class HasRows(Protocol):
     """What cutting needs to know of rows."""
 
-    ids: list[str]
-    labels: list[str]
-    columns: dict[str, list[Any]]
+    @property
+    def ids(self) -> list[str]:
+        """Names of the rows."""
+
+    @property
+    def labels(self) -> list[str]:
+        """Label names of the rows."""
+
+    @property
+    def columns(self) -> dict[str, list[Any]]:
+        """All cells by column."""
 
 
 def cut_fraction(rows: HasRows, wanted: Fraction, seed: int, split: str) -> tuple[list[int], list[int]]:
@@ -32,12 +40,20 @@ def cut_fraction(rows: HasRows, wanted: Fraction, seed: int, split: str) -> tupl
         cut = _cut_groups(rows, wanted.group_by, wanted.fraction, seed, split)
     else:
         strata = rows.labels if wanted.stratify else [""] * len(rows.ids)
-        cut = {place for stratum in sorted(set(strata))
-               for place in _first_share([i for i, name in enumerate(strata) if name == stratum], rows.ids, wanted.fraction, seed, split)}
+        cut = {
+            place
+            for stratum in sorted(set(strata))
+            for place in _first_share(
+                [i for i, name in enumerate(strata) if name == stratum], rows.ids, wanted.fraction, seed, split
+            )
+        }
     kept = [i for i in range(len(rows.ids)) if i not in cut]
     if not kept or not cut:
-        raise InputError(f"data.{split}.fraction", f"{wanted.fraction} of {len(rows.ids)} rows leaves "
-                         f"{len(kept)} to train on and {len(cut)} in the split; both need rows")
+        raise InputError(
+            f"data.{split}.fraction",
+            f"{wanted.fraction} of {len(rows.ids)} rows leaves "
+            f"{len(kept)} to train on and {len(cut)} in the split; both need rows",
+        )
     return kept, sorted(cut)
 
 

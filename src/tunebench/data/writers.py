@@ -37,8 +37,9 @@ def table_writer(path: str | Path, types: dict[str, pa.DataType]) -> Iterator[Wr
             yield write
         os.replace(part, path)
     except OSError as error:
-        raise TunebenchError(f"{path}: cannot be written ({error.strerror}); choose a folder that exists, "
-                             "is writable and has room") from error
+        raise TunebenchError(
+            f"{path}: cannot be written ({error.strerror}); choose a folder that exists, is writable and has room"
+        ) from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -76,11 +77,14 @@ def _parquet(path: Path, types: dict[str, pa.DataType]) -> Iterator[Write]:
     schema = pa.schema(list(types.items()))
     with pq.ParquetWriter(path, schema) as out:
         yield lambda columns: out.write_table(
-            pa.table({name: pa.array(_typed(columns[name], kind), kind) for name, kind in types.items()}, schema=schema))
+            pa.table({name: pa.array(_typed(columns[name], kind), kind) for name, kind in types.items()}, schema=schema)
+        )
 
 
 def _typed(values: list[Any], kind: pa.DataType) -> list[Any]:
     if not pa.types.is_string(kind):
         return values
-    return [value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-            for value in values]
+    return [
+        value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        for value in values
+    ]

@@ -20,7 +20,7 @@ from tunebench.data.labels import LabelMap
 from tunebench.errors import InputError, TunebenchError
 from tunebench.model.methods import apply_method, trainable_state
 from tunebench.model.pretrained import load_merged, load_pretrained
-from tunebench.model.torch_backend import TorchBackend, pick_device
+from tunebench.model.torch_backend import TorchBackend, to_device
 from tunebench.predict.scorers import TokenScorer
 from tunebench.predict.tokenize import TOKENIZER_FILES, TextEncoder
 from tunebench.recipe.spec import STARTER, Recipe
@@ -36,7 +36,7 @@ def compose(recipe: Recipe, labels: LabelMap, seed: int) -> tuple[nn.Module, lis
     assert recipe.base is not None
     torch.manual_seed(seed)
     model, new = load_pretrained(base_folder(recipe.base), labels, recipe.base.pooling)
-    return apply_method(model, recipe.method, recipe.base.pooling).to(pick_device()), new
+    return to_device(apply_method(model, recipe.method, recipe.base.pooling)), new
 
 
 def unsaved_layers(model: nn.Module, new: list[str]) -> list[str]:
@@ -84,17 +84,22 @@ def load_saved(run: Run, form: str = "saved") -> Any:
     recipe, manifest = run.recipe, run.manifest
     assert recipe.base is not None
     if form == "merged":
-        return load_merged(run.path / "merged", recipe.base.pooling).to(pick_device())
+        return to_device(load_merged(run.path / "merged", recipe.base.pooling))
     if not run.weights.is_dir():
-        raise InputError(str(run.path), f"has no {run.weights.name}/ yet (status: {run.status()}); finish it with `tunebench train`")
+        raise InputError(
+            str(run.path), f"has no {run.weights.name}/ yet (status: {run.status()}); finish it with `tunebench train`"
+        )
     if recipe.method.kind not in ("lora", "ia3"):
-        return load_merged(run.weights, recipe.base.pooling).to(pick_device())
+        return to_device(load_merged(run.weights, recipe.base.pooling))
     folder = base_folder(recipe.base)
     if base_digest(folder) != manifest["base"]["digest"]:
-        raise InputError(str(run.path), f"was trained on another {recipe.base.model!r} than the one in {folder}; "
-                         "fetch the base at the revision that the manifest names")
+        raise InputError(
+            str(run.path),
+            f"was trained on another {recipe.base.model!r} than the one in {folder}; "
+            "fetch the base at the revision that the manifest names",
+        )
     base, _ = load_pretrained(folder, LabelMap.from_dict(manifest["labels"]), recipe.base.pooling)
-    return PeftModel.from_pretrained(base, str(run.weights)).to(pick_device())
+    return to_device(PeftModel.from_pretrained(base, str(run.weights)))
 
 
 def open_scorer(run: Run, form: str = "saved", batch_size: int | None = None) -> TokenScorer:
@@ -107,7 +112,9 @@ def open_scorer(run: Run, form: str = "saved", batch_size: int | None = None) ->
     return make_scorer(model, recipe, encoder, len(manifest["labels"]["names"]), batch_size)
 
 
-def make_scorer(model: nn.Module, recipe: Recipe, encoder: TextEncoder, num_labels: int, batch_size: int | None = None) -> TokenScorer:
+def make_scorer(
+    model: nn.Module, recipe: Recipe, encoder: TextEncoder, num_labels: int, batch_size: int | None = None
+) -> TokenScorer:
     """A scorer over a model in memory."""
     assert recipe.base is not None
     pad_id = getattr(model.config, "pad_token_id", None)
@@ -120,7 +127,10 @@ def make_scorer(model: nn.Module, recipe: Recipe, encoder: TextEncoder, num_labe
 def save_checkpoint(model: nn.Module, folder: Path) -> None:
     """Write the trainable weights, whole or not at all: ``checkpoint-<step>/trainable.safetensors``."""
     part = _fresh(folder)
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in trainable_state(model).items()}, part / "trainable.safetensors")
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in trainable_state(model).items()},
+        part / "trainable.safetensors",
+    )
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)
 

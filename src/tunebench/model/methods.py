@@ -42,7 +42,7 @@ def apply_method(model: PreTrainedModel, method: Method, pooling: str) -> PreTra
     name in the method fits no module of the model.
     """
     if isinstance(method, Full):
-        model.requires_grad_(True)
+        model.requires_grad_(requires_grad=True)
         return model
     if isinstance(method, Head):
         return _train_head(model, pooling)
@@ -123,9 +123,9 @@ def _train_head(model: PreTrainedModel, pooling: str) -> PreTrainedModel:
         raise InputError(
             "method.kind", f"'head' needs a classification head, and {type(model).__name__} has none; use full, lora or ia3"
         )
-    model.requires_grad_(False)
+    model.requires_grad_(requires_grad=False)
     for head in heads:
-        head.requires_grad_(True)
+        head.requires_grad_(requires_grad=True)
     return model
 
 

@@ -46,5 +46,6 @@ def load_merged(folder: Path, pooling: str) -> PreTrainedModel:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     found: PreTrainedModel = MODEL_CLASSES[pooling].from_pretrained(
-        str(folder), dtype=torch.float32, use_safetensors=True, local_files_only=True, trust_remote_code=False)
+        str(folder), dtype=torch.float32, use_safetensors=True, local_files_only=True, trust_remote_code=False
+    )
     return found

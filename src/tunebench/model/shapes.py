@@ -110,7 +110,7 @@ def _fetch(model: str) -> PretrainedConfig:
         raise InputError("model", f"{message} ({first})") from None
 
 
-def _auto(name: str, local_files_only: bool = False) -> PretrainedConfig:
+def _auto(name: str, *, local_files_only: bool = False) -> PretrainedConfig:
     config: PretrainedConfig = AutoConfig.from_pretrained(name, local_files_only=local_files_only, trust_remote_code=False)
     return config
 

@@ -19,6 +19,7 @@ class TorchBackend:
 
     @property
     def device(self) -> torch.device:
+        """Where the model lies."""
         return next(self.model.parameters()).device
 
     def logits(self, ids: Sequence[Sequence[int]]) -> np.ndarray:
@@ -30,6 +31,6 @@ class TorchBackend:
         return found.float().cpu().numpy()
 
 
-def pick_device() -> torch.device:
-    """The accelerator where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def to_device(model: nn.Module) -> nn.Module:
+    """The model on the accelerator where there is one, else on the CPU."""
+    return model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))

@@ -28,8 +28,13 @@ class ProofWorker:
         self._folder = tempfile.TemporaryDirectory(prefix="tunebench-proof-")
         self._log = Path(self._folder.name) / "stderr.txt"
         with self._log.open("w") as log:
-            self._process = subprocess.Popen([sys.executable, "-m", "tunebench.model.worker"], stdin=subprocess.PIPE,
-                                             stdout=subprocess.PIPE, stderr=log, text=True)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tunebench.model.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
 
     def __enter__(self) -> ProofWorker:
         return self
@@ -43,7 +48,8 @@ class ProofWorker:
         """Logits ``(N, K)`` of a run's model as its files give it."""
         out = Path(self._folder.name) / "logits.safetensors"
         request = {"run": str(run), "form": form, "texts": texts, "batch_size": batch_size, "out": str(out)}
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
@@ -51,7 +57,9 @@ class ProofWorker:
         except (BrokenPipeError, ValueError):
             answer = {}
         if answer.get("ok") is not True:
-            raise TunebenchError(f"the saved model could not be opened in a fresh process: {answer.get('error') or self._last_words()}")
+            raise TunebenchError(
+                f"the saved model could not be opened in a fresh process: {answer.get('error') or self._last_words()}"
+            )
         return load_file(out)["logits"]
 
     def _last_words(self) -> str:

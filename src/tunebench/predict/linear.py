@@ -28,13 +28,16 @@ def features(text: str, ngram_max: int) -> list[str]:
 class LinearScorer:
     """TF-IDF features times one weight per label."""
 
-    def __init__(self, vocabulary: list[str], idf: np.ndarray, weights: np.ndarray, bias: np.ndarray, ngram_max: int, sublinear_tf: bool) -> None:
+    def __init__(
+        self, vocabulary: list[str], idf: np.ndarray, weights: np.ndarray, bias: np.ndarray, *, ngram_max: int, sublinear_tf: bool
+    ) -> None:
         self.vocabulary = vocabulary
         self.idf, self.weights, self.bias = idf, weights, bias  # (V,), (V, K), (K,)
         self.ngram_max, self.sublinear_tf = ngram_max, sublinear_tf
         self._place = {word: i for i, word in enumerate(vocabulary)}
 
     def score(self, texts: Sequence[str]) -> Scores:
+        """Logits of all texts, in order."""
         logits = np.stack([self._logits(text) for text in texts]) if texts else np.zeros((0, len(self.bias)))
         return Scores(logits.astype(np.float32), [False] * len(texts))
 
@@ -63,5 +66,11 @@ class LinearScorer:
         """Read what ``save`` wrote."""
         settings = json.loads((folder / "tfidf.json").read_text("utf-8"))
         tensors = load_file(folder / "tfidf.safetensors")
-        return cls(settings["vocabulary"], tensors["idf"], tensors["weights"], tensors["bias"],
-                   settings["ngram_max"], settings["sublinear_tf"])
+        return cls(
+            settings["vocabulary"],
+            tensors["idf"],
+            tensors["weights"],
+            tensors["bias"],
+            ngram_max=settings["ngram_max"],
+            sublinear_tf=settings["sublinear_tf"],
+        )

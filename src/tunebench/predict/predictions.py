@@ -30,7 +30,9 @@ class Predictions:
         sound = [error is None for error in self.errors]
         found: dict[str, list[Any]] = {"predicted": list(self.predicted)}
         for i, name in enumerate(self.labels.names):
-            found[f"probability_{name}"] = [float(row[i]) if ok else None for row, ok in zip(self.probabilities, sound, strict=True)]
+            found[f"probability_{name}"] = [
+                float(row[i]) if ok else None for row, ok in zip(self.probabilities, sound, strict=True)
+            ]
         return found | {"truncated": list(self.truncated), "error": list(self.errors)}
 
 
@@ -47,17 +49,25 @@ def answer(labels: LabelMap, scores: Scores) -> Predictions:
     return Predictions(labels, names, scores.probabilities, scores.truncated, [None] * len(names))
 
 
-def predict_texts(scorer: Scorer, labels: LabelMap, texts: Sequence[Any], errors: Sequence[str | None] | None = None) -> Predictions:
+def predict_texts(
+    scorer: Scorer, labels: LabelMap, texts: Sequence[Any], errors: Sequence[str | None] | None = None
+) -> Predictions:
     """Predict all rows in order; a row that cannot be scored (no text, a broken line) carries its error instead."""
-    problems = [error or (None if text is not None and str(text).strip() else "the text is empty")
-                for text, error in zip(texts, errors or [None] * len(texts), strict=True)]
+    problems = [
+        error or (None if text is not None and str(text).strip() else "the text is empty")
+        for text, error in zip(texts, errors or [None] * len(texts), strict=True)
+    ]
     places = [i for i, problem in enumerate(problems) if problem is None]
     scored = answer(labels, scorer.score([str(texts[i]) for i in places]))
     predicted: list[str | None] = [None] * len(texts)
     truncated = [False] * len(texts)
     probabilities = np.full((len(texts), len(labels.names)), np.nan)
     for i, place in enumerate(places):
-        predicted[place], truncated[place], probabilities[place] = scored.predicted[i], scored.truncated[i], scored.probabilities[i]
+        predicted[place], truncated[place], probabilities[place] = (
+            scored.predicted[i],
+            scored.truncated[i],
+            scored.probabilities[i],
+        )
     return Predictions(labels, predicted, probabilities, truncated, problems)
 
 
@@ -65,9 +75,13 @@ def score_answers(found: Predictions, gold: Sequence[str]) -> dict[str, Any]:
     """Scores of the answers against the true labels, with the rows that have no answer counted apart."""
     answered = [(expected, name) for expected, name in zip(gold, found.predicted, strict=True) if name is not None]
     labels = found.labels
-    matrix = confusion_matrix(labels.ids(gold_name for gold_name, _ in answered), labels.ids(name for _, name in answered), len(labels.names))
+    matrix = confusion_matrix(
+        labels.ids(gold_name for gold_name, _ in answered), labels.ids(name for _, name in answered), len(labels.names)
+    )
     return classification_scores(matrix, labels.names, labels.positive) | {
-        "truncated": sum(found.truncated), "unscored": len(gold) - len(answered)}
+        "truncated": sum(found.truncated),
+        "unscored": len(gold) - len(answered),
+    }
 
 
 def output_types(types: Mapping[str, pa.DataType], labels: LabelMap) -> dict[str, pa.DataType]:
@@ -88,7 +102,9 @@ def output_names(columns: Sequence[str], labels: LabelMap) -> dict[str, str]:
     return names
 
 
-def predict_table(reader: TableReader, text: str, scorer: Scorer, labels: LabelMap) -> Iterator[tuple[dict[str, list[Any]], Predictions]]:
+def predict_table(
+    reader: TableReader, text: str, scorer: Scorer, labels: LabelMap
+) -> Iterator[tuple[dict[str, list[Any]], Predictions]]:
     """Stream a table: per chunk the output columns (input first) and the predictions. Rows in = rows out, in order."""
     for chunk in reader.chunks():
         predictions = predict_texts(scorer, labels, chunk.columns[text], chunk.errors)

@@ -40,7 +40,9 @@ class Backend(Protocol):
 
     pad_id: int
 
-    def logits(self, ids: Sequence[Sequence[int]]) -> np.ndarray: ...
+    def logits(self, ids: Sequence[Sequence[int]]) -> np.ndarray:
+        """Logits of one batch, rows in the order given."""
+        ...
 
 
 class TokenScorer:
@@ -50,6 +52,7 @@ class TokenScorer:
         self.encoder, self.backend, self.num_labels, self.batch_size = encoder, backend, num_labels, batch_size
 
     def score(self, texts: Sequence[str]) -> Scores:
+        """Logits of all texts, in order."""
         encoded = self.encoder.encode(texts)
         return Scores(score_ids(self.backend, encoded.ids, self.num_labels, self.batch_size), encoded.truncated)
 
@@ -70,7 +73,9 @@ class ConstantScorer:
 
     @property
     def num_parameters(self) -> int:
+        """One share per label."""
         return len(self._logits)
 
     def score(self, texts: Sequence[str]) -> Scores:
+        """The same logits for every text."""
         return Scores(np.tile(self._logits, (len(texts), 1)), [False] * len(texts))

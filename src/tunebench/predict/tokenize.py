@@ -23,6 +23,7 @@ class Encoded:
 
     @property
     def lengths(self) -> list[int]:
+        """Tokens per text."""
         return [len(row) for row in self.ids]
 
 
@@ -32,8 +33,11 @@ class TextEncoder:
     def __init__(self, folder: Path, max_length: int) -> None:
         path = folder / "tokenizer.json"
         if not path.is_file():
-            raise InputError(str(folder), "has no tokenizer.json; save the base with a fast tokenizer "
-                             "(AutoTokenizer.from_pretrained(...).save_pretrained(folder))")
+            raise InputError(
+                str(folder),
+                "has no tokenizer.json; save the base with a fast tokenizer "
+                "(AutoTokenizer.from_pretrained(...).save_pretrained(folder))",
+            )
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # noqa: BLE001 - the Rust library raises bare Exception

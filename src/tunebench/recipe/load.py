@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,11 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
+            event: Any = self.peek_event()  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(None, None, "aliases (*name) are not read; write the value out", event.start_mark)
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
         seen: set[str] = set()
         for key, _ in node.value:
             if key.value in seen:
@@ -46,14 +46,20 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|True
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
 # 'int' above must not read 010 as octal, as YAML 1.1 does.
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
-_Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(loader.construct_scalar(node)))
+
+
+def _number(kind: Callable[[str], Any]) -> Callable[[Any, Any], Any]:
+    return lambda loader, node: kind(loader.construct_scalar(node))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _number(int))
+_Loader.add_constructor("tag:yaml.org,2002:float", _number(float))
 
 
 def parse_yaml(text: str, subject: str) -> Any:
     """The value of a YAML text; InputError with line and column where it is not YAML."""
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -65,8 +71,11 @@ def parse_yaml(text: str, subject: str) -> Any:
 def presets() -> dict[str, str]:
     """Names and texts of the recipes that come with tunebench."""
     folder = resources.files("tunebench.recipe") / "presets"
-    return {item.name.removesuffix(".yaml"): item.read_text("utf-8")
-            for item in sorted(folder.iterdir(), key=lambda item: item.name) if item.name.endswith(".yaml")}
+    return {
+        item.name.removesuffix(".yaml"): item.read_text("utf-8")
+        for item in sorted(folder.iterdir(), key=lambda item: item.name)
+        if item.name.endswith(".yaml")
+    }
 
 
 def load_recipe(source: str, overrides: Sequence[str] = ()) -> spec.Recipe:
@@ -111,8 +120,11 @@ def method_from(kind: str, overrides: Sequence[str]) -> spec.Method:
 
 def anchor_paths(recipe: spec.Recipe, folder: Path) -> spec.Recipe:
     """The recipe with its relative files made absolute against ``folder``; hub ids stay as they are."""
-    data = {key: _anchored(value, folder) for key in ("train", "validation", "test")
-            if isinstance(value := getattr(recipe.data, key), str)}
+    data = {
+        key: _anchored(value, folder)
+        for key in ("train", "validation", "test")
+        if isinstance(value := getattr(recipe.data, key), str)
+    }
     update: dict[str, Any] = {"data": recipe.data.model_copy(update=data)}
     if recipe.base is not None and (folder / recipe.base.model).is_dir():
         update["base"] = recipe.base.model_copy(update={"model": _anchored(recipe.base.model, folder)})
@@ -166,23 +178,34 @@ def _explain(item: dict[str, Any]) -> list[str]:
 
 def _expectation(item: dict[str, Any]) -> str:
     expected = {
-        "int_type": "expected a whole number", "int_from_float": "expected a whole number",
-        "float_type": "expected a number", "string_type": "expected text", "bool_type": "expected true or false",
-        "list_type": "expected a list", "dict_type": "expected settings", "model_type": "expected settings",
+        "int_type": "expected a whole number",
+        "int_from_float": "expected a whole number",
+        "float_type": "expected a number",
+        "string_type": "expected text",
+        "bool_type": "expected true or false",
+        "list_type": "expected a list",
+        "dict_type": "expected settings",
+        "model_type": "expected settings",
         "string_pattern_mismatch": "expected letters, digits, '.', '_' or '-' (at most 100, first a letter or digit)",
         "string_too_short": "expected text that is not empty",
     }
     if item["type"] in expected:
         return expected[item["type"]]
     message = str(item["msg"])
-    return message[0].lower() + message[1:].replace("Input should be", "expected").replace("input should be", "expected") \
-        if not message.startswith("Input should be") else message.replace("Input should be", "expected")
+    return (
+        message[0].lower() + message[1:].replace("Input should be", "expected").replace("input should be", "expected")
+        if not message.startswith("Input should be")
+        else message.replace("Input should be", "expected")
+    )
 
 
 def _unknown(key: str, owner: type[BaseModel] | None) -> str:
     if key in TRAINER_KEYS:
-        return f"not a key of a recipe: here it is {TRAINER_KEYS[key]}" if TRAINER_KEYS[key].startswith("`") \
+        return (
+            f"not a key of a recipe: here it is {TRAINER_KEYS[key]}"
+            if TRAINER_KEYS[key].startswith("`")
             else f"not a key of a recipe: {TRAINER_KEYS[key]}"
+        )
     elsewhere = [dotted for dotted in all_keys() if dotted.split(".")[-1] == key]
     if elsewhere:
         return f"unknown here; it belongs to {' or '.join(dict.fromkeys(elsewhere))}"
@@ -221,8 +244,9 @@ def _group(owner: type[BaseModel] | None, key: str) -> type[BaseModel] | None:
 
 
 def _method_kinds() -> dict[str, type[BaseModel]]:
-    return {kind.model_fields["kind"].default: kind
-            for kind in (spec.Full, spec.Head, spec.Lora, spec.Ia3, spec.Majority, spec.Tfidf)}
+    return {
+        kind.model_fields["kind"].default: kind for kind in (spec.Full, spec.Head, spec.Lora, spec.Ia3, spec.Majority, spec.Tfidf)
+    }
 
 
 def all_keys() -> dict[str, str]:

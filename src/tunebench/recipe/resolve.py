@@ -22,30 +22,38 @@ def resolve(recipe: Recipe, model_type: str | None) -> Recipe:
     if recipe.method.kind in BASELINES:
         return recipe
     if model_type not in TRAINABLE:
-        raise InputError("base.model", f"its architecture is {model_type!r}; text-classification is proved here on {', '.join(TRAINABLE)}")
+        raise InputError(
+            "base.model", f"its architecture is {model_type!r}; text-classification is proved here on {', '.join(TRAINABLE)}"
+        )
     assert recipe.base is not None
     train = recipe.settings
     rate = train.learning_rate or LEARNING_RATES[recipe.method.kind]
-    return recipe.model_copy(update={
-        "train": train.model_copy(update={"learning_rate": rate}),
-        "method": resolve_method(recipe.method, ARCHITECTURES[model_type], recipe.base.pooling),
-    })
+    return recipe.model_copy(
+        update={
+            "train": train.model_copy(update={"learning_rate": rate}),
+            "method": resolve_method(recipe.method, ARCHITECTURES[model_type], recipe.base.pooling),
+        }
+    )
 
 
 def resolve_method(method: Method, architecture: Architecture, pooling: str) -> Method:
     """The method with the architecture's targets and the modules that must be saved whole."""
     heads = [] if pooling == "none" else architecture.head(pooling)
     if isinstance(method, Lora):
-        return method.model_copy(update={
-            "target_modules": method.target_modules or list(architecture.lora),
-            "modules_to_save": heads if method.modules_to_save is None else method.modules_to_save,
-        })
+        return method.model_copy(
+            update={
+                "target_modules": method.target_modules or list(architecture.lora),
+                "modules_to_save": heads if method.modules_to_save is None else method.modules_to_save,
+            }
+        )
     if isinstance(method, Ia3):
-        return method.model_copy(update={
-            "target_modules": method.target_modules or _plain(architecture.ia3),
-            "feedforward_modules": method.feedforward_modules or _plain(architecture.ia3_feedforward),
-            "modules_to_save": heads if method.modules_to_save is None else method.modules_to_save,
-        })
+        return method.model_copy(
+            update={
+                "target_modules": method.target_modules or _plain(architecture.ia3),
+                "feedforward_modules": method.feedforward_modules or _plain(architecture.ia3_feedforward),
+                "modules_to_save": heads if method.modules_to_save is None else method.modules_to_save,
+            }
+        )
     return method
 
 
@@ -83,5 +91,8 @@ def identity(recipe: Recipe, data_digest: str, base_digest: str | None) -> dict[
 
 def differing_keys(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """``["method.r: 8 -> 16"]`` for two identities."""
-    return [f"{key}: {one.get(key)!r} -> {other.get(key)!r}"
-            for key in sorted(one.keys() | other.keys()) if one.get(key) != other.get(key)]
+    return [
+        f"{key}: {one.get(key)!r} -> {other.get(key)!r}"
+        for key in sorted(one.keys() | other.keys())
+        if one.get(key) != other.get(key)
+    ]

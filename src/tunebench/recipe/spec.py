@@ -58,7 +58,9 @@ Split = Annotated[Annotated[str, Tag("file")] | Annotated[Fraction, Tag("fractio
 class Data(Spec):
     """Where the rows come from and which columns matter."""
 
-    train: str = Field(description="Training file (CSV, TSV, JSONL, Parquet), relative to the recipe, or `starter:reviews`.", min_length=1)
+    train: str = Field(
+        description="Training file (CSV, TSV, JSONL, Parquet), relative to the recipe, or `starter:reviews`.", min_length=1
+    )
     validation: Split | None = Field(None, description="File, or a fraction of the training file; chooses the best checkpoint.")
     test: Split | None = Field(None, description="File, or a fraction of the training file; scored once, at the end.")
     text: str = Field("text", description="Column with the text.")
@@ -134,17 +136,23 @@ class Train(Spec):
 
     num_train_epochs: float = Field(3.0, gt=0, description="Passes over the training rows.")
     max_steps: int | None = Field(None, ge=1, description="Optimizer steps; overrides `num_train_epochs`.")
-    learning_rate: float | None = Field(None, gt=0, description="Peak rate; by method: full 5e-5, lora 5e-4, ia3 5e-3, head 5e-3.")
+    learning_rate: float | None = Field(
+        None, gt=0, description="Peak rate; by method: full 5e-5, lora 5e-4, ia3 5e-3, head 5e-3."
+    )
     per_device_train_batch_size: int = Field(16, ge=1, description="Rows per micro-batch.")
     per_device_eval_batch_size: int = Field(32, ge=1, description="Most rows per batch when predicting; changes no result.")
     gradient_accumulation_steps: int = Field(1, ge=1, description="Micro-batches per optimizer step.")
     warmup_ratio: float = Field(0.06, ge=0, le=1, description="Share of the steps over which the rate rises from zero.")
-    lr_scheduler_type: Literal["linear", "cosine", "constant"] = Field("linear", description="Course of the rate after the warm-up.")
+    lr_scheduler_type: Literal["linear", "cosine", "constant"] = Field(
+        "linear", description="Course of the rate after the warm-up."
+    )
     weight_decay: float = Field(0.0, ge=0, description="AdamW's decay of weights; biases and norms are exempt.")
     max_grad_norm: float = Field(1.0, gt=0, description="The gradient is scaled down to this norm.")
     eval_strategy: Literal["epoch", "steps", "no"] = Field("epoch", description="When the validation split is scored.")
     eval_steps: int | None = Field(None, ge=1, description="Steps between two evaluations with `eval_strategy: steps`.")
-    metric_for_best_model: Literal["accuracy", "f1", "f1_macro", "loss"] = Field("accuracy", description="Chooses the best checkpoint.")
+    metric_for_best_model: Literal["accuracy", "f1", "f1_macro", "loss"] = Field(
+        "accuracy", description="Chooses the best checkpoint."
+    )
     load_best_model_at_end: bool = Field(True, description="Keep the best checkpoint rather than the last.")
     early_stopping_patience: int | None = Field(None, ge=1, description="Evaluations without a new best before training stops.")
     logging_steps: int = Field(10, ge=1, description="Steps between two printed lines.")
@@ -173,15 +181,22 @@ class Recipe(Spec):
     def _fits_method(self) -> Recipe:
         faults = []
         if self.method.kind in BASELINES:
-            faults += [f"{key}: the baseline {self.method.kind!r} has no use for it; remove it"
-                       for key in ("base", "train") if getattr(self, key) is not None]
+            faults += [
+                f"{key}: the baseline {self.method.kind!r} has no use for it; remove it"
+                for key in ("base", "train")
+                if getattr(self, key) is not None
+            ]
         else:
             if self.base is None:
-                faults.append(f"base: the method {self.method.kind!r} needs a pretrained model, such as base: {{model: starter:minilm}}")
+                faults.append(
+                    f"base: the method {self.method.kind!r} needs a pretrained model, such as base: {{model: starter:minilm}}"
+                )
             train = self.train or Train()
             if self.data.validation is None and train.eval_strategy != "no":
-                faults.append("data.validation: needed to choose the best checkpoint; give a file or {fraction: 0.1}, "
-                              "or set train.eval_strategy to no")
+                faults.append(
+                    "data.validation: needed to choose the best checkpoint; give a file or {fraction: 0.1}, "
+                    "or set train.eval_strategy to no"
+                )
         if faults:
             raise ValueError("\n".join(faults))
         return self

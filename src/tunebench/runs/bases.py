@@ -11,8 +11,17 @@ from tunebench.recipe.spec import STARTER, Base
 from tunebench.runs.cache import folder_digest
 from tunebench.runs.starter import starter_path
 
-_HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "config.json", "tokenizer.json", "tokenizer_config.json",
-              "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt"]
+_HUB_FILES = [
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+]
 
 
 def locate(path: str) -> Path:
@@ -58,7 +67,9 @@ def check_max_length(base: Base, config: dict[str, Any]) -> None:
     if config.get("model_type") == "roberta" and limit is not None:
         limit -= 2  # its positions begin after the padding id
     if limit is not None and base.max_length > limit:
-        raise InputError("base.max_length", f"{base.max_length} is more than the base has positions for ({limit}); set it to {limit} or less")
+        raise InputError(
+            "base.max_length", f"{base.max_length} is more than the base has positions for ({limit}); set it to {limit} or less"
+        )
 
 
 def _from_hub(base: Base) -> Path:
@@ -71,7 +82,10 @@ def _from_hub(base: Base) -> Path:
         return Path(snapshot_download(base.model, revision=base.revision, allow_patterns=_HUB_FILES))
     except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        message = f"no such folder, and not to be had from the hub ({first}); give a local folder, `starter:minilm`, or check the id, the network and HF_TOKEN"
+        message = (
+            f"no such folder, and not to be had from the hub ({first}); "
+            "give a local folder, `starter:minilm`, or check the id, the network and HF_TOKEN"
+        )
         if isinstance(error, HfHubHTTPError) and not isinstance(error, LocalEntryNotFoundError):
             raise TunebenchError(f"base.model {base.model!r}: {message}") from None
         raise InputError("base.model", f"{base.model!r}: {message}") from None

@@ -9,16 +9,16 @@ import yaml
 from tunebench.recipe.spec import STARTER, Recipe
 
 
-def model_card(recipe: Recipe, manifest: dict[str, Any], metrics: dict[str, Any], merged: bool = False) -> str:
+def model_card(recipe: Recipe, manifest: dict[str, Any], metrics: dict[str, Any], *, merged: bool = False) -> str:
     """``README.md`` for ``adapter/``, ``model/`` or ``merged/``, with a ``model-index`` the hub can read."""
-    head = yaml.safe_dump(_front_matter(recipe, metrics, merged), sort_keys=False, allow_unicode=True)
+    head = yaml.safe_dump(_front_matter(recipe, metrics, merged=merged), sort_keys=False, allow_unicode=True)
     labels = "\n".join(f"{i}. `{name}`" for i, name in enumerate(manifest["labels"]["names"]))
     return f"""---
 {head}---
 
 # {recipe.name}
 
-{_sentence(recipe, merged)} Fine-tuned with tunebench from the recipe below; the weights in this folder are the ones
+{_sentence(recipe, merged=merged)} Fine-tuned with tunebench from the recipe below; the weights in this folder are the ones
 that were scored (proofs: {_proofs(metrics)}).
 
 ## Scores
@@ -29,15 +29,16 @@ that were scored (proofs: {_proofs(metrics)}).
 
 In the order of the logits, from 0:
 
-{labels.replace('. `', ' = `')}
+{labels.replace(". `", " = `")}
 
 ## Use
 
 ```python
-{_usage(recipe, manifest, merged)}
+{_usage(recipe, manifest, merged=merged)}
 ```
 
-Texts are cut at {recipe.base.max_length if recipe.base else '-'} tokens. Intended for texts like those it was trained on; scores elsewhere are unknown.
+Texts are cut at {recipe.base.max_length if recipe.base else "-"} tokens.
+Intended for texts like those it was trained on; scores elsewhere are unknown.
 
 ## Recipe
 
@@ -46,7 +47,7 @@ Texts are cut at {recipe.base.max_length if recipe.base else '-'} tokens. Intend
 """
 
 
-def _front_matter(recipe: Recipe, metrics: dict[str, Any], merged: bool) -> dict[str, Any]:
+def _front_matter(recipe: Recipe, metrics: dict[str, Any], *, merged: bool) -> dict[str, Any]:
     adapter = recipe.method.kind in ("lora", "ia3") and not merged
     test = metrics.get("test")
     head: dict[str, Any] = {"library_name": "peft" if adapter else "transformers", "pipeline_tag": "text-classification"}
@@ -54,12 +55,22 @@ def _front_matter(recipe: Recipe, metrics: dict[str, Any], merged: bool) -> dict
         head["base_model"] = recipe.base.model
     head["tags"] = ["tunebench", recipe.method.kind]
     if test:
-        found = [{"type": kind, "name": name, "value": round(test[kind]["value"], 4)}
-                 for kind, name in (("accuracy", "Accuracy"), ("f1_macro", "Macro F1"))]
-        head["model-index"] = [{"name": recipe.name, "results": [{
-            "task": {"type": "text-classification"},
-            "dataset": {"name": _data_name(recipe), "type": "custom", "split": "test"},
-            "metrics": found}]}]
+        found = [
+            {"type": kind, "name": name, "value": round(test[kind]["value"], 4)}
+            for kind, name in (("accuracy", "Accuracy"), ("f1_macro", "Macro F1"))
+        ]
+        head["model-index"] = [
+            {
+                "name": recipe.name,
+                "results": [
+                    {
+                        "task": {"type": "text-classification"},
+                        "dataset": {"name": _data_name(recipe), "type": "custom", "split": "test"},
+                        "metrics": found,
+                    }
+                ],
+            }
+        ]
     return head
 
 
@@ -67,11 +78,19 @@ def _data_name(recipe: Recipe) -> str:
     return recipe.data.train.rsplit("/", 1)[-1]
 
 
-def _sentence(recipe: Recipe, merged: bool) -> str:
+def _sentence(recipe: Recipe, *, merged: bool) -> str:
     base = f"`{_base_name(recipe)}`"
-    kinds = {"lora": f"A LoRA adapter for {base}.", "ia3": f"An IA3 adapter for {base}.", "full": f"{base}, fully fine-tuned.",
-             "head": f"{base} with a trained classification head."}
-    return f"{base} with the {recipe.method.kind} update folded in." if merged and recipe.method.kind in ("lora", "ia3") else kinds[recipe.method.kind]
+    kinds = {
+        "lora": f"A LoRA adapter for {base}.",
+        "ia3": f"An IA3 adapter for {base}.",
+        "full": f"{base}, fully fine-tuned.",
+        "head": f"{base} with a trained classification head.",
+    }
+    return (
+        f"{base} with the {recipe.method.kind} update folded in."
+        if merged and recipe.method.kind in ("lora", "ia3")
+        else kinds[recipe.method.kind]
+    )
 
 
 def _base_name(recipe: Recipe) -> str:
@@ -80,37 +99,57 @@ def _base_name(recipe: Recipe) -> str:
 
 
 def _proofs(metrics: dict[str, Any]) -> str:
-    return "; ".join(f"{proof['name']}, largest logit difference {proof['largest_difference']:.1e} on {proof['rows']} rows, "
-                     f"{proof['label_flips']} label flips" for proof in metrics.get("proofs", [])) or "none"
+    return (
+        "; ".join(
+            f"{proof['name']}, largest logit difference {proof['largest_difference']:.1e} on {proof['rows']} rows, "
+            f"{proof['label_flips']} label flips"
+            for proof in metrics.get("proofs", [])
+        )
+        or "none"
+    )
 
 
 def _scores(metrics: dict[str, Any]) -> str:
     test = metrics.get("test")
     if not test:
         return "The recipe has no test split."
-    rows = [f"| {name} | {test[key]['value']:.4f} | {test[key]['low']:.4f} – {test[key]['high']:.4f} |"
-            for key, name in (("accuracy", "Accuracy"), ("precision", "Precision"), ("recall", "Recall"), ("f1", "F1"), ("f1_macro", "Macro F1"))]
-    rows += [f"| baseline {name}, accuracy | {score['accuracy']['value']:.4f} | {score['accuracy']['low']:.4f} – {score['accuracy']['high']:.4f} |"
-             for name, score in metrics.get("baselines", {}).items() if score]
+    names = {"accuracy": "Accuracy", "precision": "Precision", "recall": "Recall", "f1": "F1", "f1_macro": "Macro F1"}
+    figures = [(name, test[key]) for key, name in names.items()]
+    figures += [
+        (f"baseline {name}, accuracy", score["accuracy"]) for name, score in metrics.get("baselines", {}).items() if score
+    ]
+    rows = [f"| {name} | {figure['value']:.4f} | {figure['low']:.4f} – {figure['high']:.4f} |" for name, figure in figures]
     positive = f" Precision, recall and F1 speak of `{test['positive_label']}`." if test["positive_label"] else ""
-    return f"On {test['n']} test rows, with 95 % intervals.{positive}\n\n| score | value | interval |\n|---|---|---|\n" + "\n".join(rows)
+    head = f"On {test['n']} test rows, with 95 % intervals.{positive}"
+    return "\n".join([head, "", "| score | value | interval |", "|---|---|---|", *rows])
 
 
-def _usage(recipe: Recipe, manifest: dict[str, Any], merged: bool) -> str:
+def _usage(recipe: Recipe, manifest: dict[str, Any], *, merged: bool) -> str:
     assert recipe.base is not None
     kind = "AutoModelForSequenceClassification" if recipe.base.pooling == "cls" else "AutoModelForTokenClassification"
     labels = len(manifest["labels"]["names"])
     adapter = recipe.method.kind in ("lora", "ia3") and not merged
-    lines = ["import torch", f"from transformers import AutoTokenizer, {kind}"] + (["from peft import PeftModel"] if adapter else [])
+    lines = ["import torch", f"from transformers import AutoTokenizer, {kind}"] + (
+        ["from peft import PeftModel"] if adapter else []
+    )
     lines += ['tokenizer = AutoTokenizer.from_pretrained(".")']
     if adapter:
-        lines += [f'base = {kind}.from_pretrained("{_base_name(recipe)}", num_labels={labels})', 'model = PeftModel.from_pretrained(base, ".").eval()']
+        lines += [
+            f'base = {kind}.from_pretrained("{_base_name(recipe)}", num_labels={labels})',
+            'model = PeftModel.from_pretrained(base, ".").eval()',
+        ]
     else:
         lines += [f'model = {kind}.from_pretrained(".").eval()']
-    lines += [f'inputs = tokenizer(["a text"], padding=True, truncation=True, max_length={recipe.base.max_length}, return_tensors="pt")',
-              "with torch.no_grad():", "    logits = model(**inputs).logits"]
+    lines += [
+        f'inputs = tokenizer(["a text"], truncation=True, max_length={recipe.base.max_length}, padding=True, return_tensors="pt")',
+        "with torch.no_grad():",
+        "    logits = model(**inputs).logits",
+    ]
     if recipe.base.pooling == "mean":
-        lines += ['mask = inputs["attention_mask"].unsqueeze(-1)', "logits = (logits * mask).sum(1) / mask.sum(1)  # mean over the tokens of each text"]
+        lines += [
+            'mask = inputs["attention_mask"].unsqueeze(-1)',
+            "logits = (logits * mask).sum(1) / mask.sum(1)  # mean over the tokens of each text",
+        ]
     return "\n".join(lines)
 
 

@@ -10,9 +10,29 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("tunebench", "torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "numpy", "pyarrow", "scikit-learn")
-VARIABLES = ("HF_HOME", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS",
-             "OMP_WAIT_POLICY", "TOKENIZERS_PARALLELISM", "TUNEBENCH_HOME")
+PACKAGES = (
+    "tunebench",
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "pyarrow",
+    "scikit-learn",
+)
+VARIABLES = (
+    "HF_HOME",
+    "HF_HUB_OFFLINE",
+    "HF_ENDPOINT",
+    "HF_TOKEN",
+    "CUDA_VISIBLE_DEVICES",
+    "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "TOKENIZERS_PARALLELISM",
+    "TUNEBENCH_HOME",
+)
 _SECRET = ("HF_TOKEN",)
 
 
@@ -29,8 +49,12 @@ def versions() -> dict[str, str | None]:
 
 def hardware() -> dict[str, Any]:
     """Processor, cores and memory (bytes) of this machine."""
-    return {"platform": platform.platform(), "processor": _processor(), "cores": len(os.sched_getaffinity(0)),
-            "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")}
+    return {
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+    }
 
 
 def variables() -> dict[str, str]:

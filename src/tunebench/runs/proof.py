@@ -26,7 +26,8 @@ def prove(name: str, reference: np.ndarray, candidate: np.ndarray, tolerance: fl
     if reference.shape != candidate.shape or reference.size == 0:
         raise TunebenchError(f"proof {name!r}: reference {reference.shape} and candidate {candidate.shape} cannot be compared")
     finite = bool(np.isfinite(reference).all() and np.isfinite(candidate).all())
-    largest = float(np.abs(reference.astype(np.float64) - candidate.astype(np.float64)).max()) if finite else float("inf")
+    difference = np.abs(reference.astype(np.float64) - candidate.astype(np.float64))
+    largest = float(difference.max()) if finite else float("inf")
     flips = int((reference.argmax(axis=1) != candidate.argmax(axis=1)).sum())
     return Proved(name, len(reference), largest, flips, tolerance, finite and largest <= tolerance and flips == 0)
 
@@ -36,6 +37,7 @@ def require(proof: Proved) -> Proved:
     if not proof.passed:
         raise GateFailed(
             f"proof {proof.name!r} failed on {proof.rows} rows: largest logit difference {proof.largest_difference:.3g} "
-            f"(tolerance {proof.tolerance:.0e}), {proof.label_flips} label flips. What was saved is not what was scored; do not use it"
+            f"(tolerance {proof.tolerance:.0e}), {proof.label_flips} label flips. "
+            "What was saved is not what was scored; do not use it"
         )
     return proof

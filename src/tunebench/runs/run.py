@@ -1,7 +1,7 @@
 """The run directory: the only truth about what a job did. Torch-free; everything else is a view of it.
 
-    recipe.yaml  manifest.json  events.jsonl  metrics.json  predictions.parquet  splits.json
-    adapter/ or model/   merged/   checkpoints/   figures/
+recipe.yaml  manifest.json  events.jsonl  metrics.json  predictions.parquet  splits.json
+adapter/ or model/   merged/   checkpoints/   figures/
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Run:
 
     @property
     def name(self) -> str:
+        """The name in its recipe, which is the name of its folder."""
         return self.path.name
 
     @property
@@ -131,7 +132,9 @@ class Run:
         try:
             yield
         except OSError as error:
-            raise TunebenchError(f"{self.path}: cannot be written ({error.strerror}); free some space or choose another --runs folder") from error
+            raise TunebenchError(
+                f"{self.path}: cannot be written ({error.strerror}); free some space or choose another --runs folder"
+            ) from error
 
 
 def create_run(runs: Path, recipe: spec.Recipe, manifest: dict[str, Any]) -> Run:
@@ -143,8 +146,11 @@ def create_run(runs: Path, recipe: spec.Recipe, manifest: dict[str, Any]) -> Run
     if (run.path / "manifest.json").is_file():
         differing = differing_keys(run.manifest["identity"], manifest["identity"])
         if differing:
-            raise InputError(str(run.path), [f"a run of this name exists and differs: {key}" for key in differing]
-                             + ["give the recipe another name, or remove that folder"])
+            raise InputError(
+                str(run.path),
+                [f"a run of this name exists and differs: {key}" for key in differing]
+                + ["give the recipe another name, or remove that folder"],
+            )
     elif run.path.exists() and any(run.path.iterdir()):
         raise InputError(str(run.path), "exists and is not a run; choose another name or --runs folder")
     try:
@@ -190,9 +196,23 @@ def summary(run: Run) -> dict[str, Any]:
         recipe, metrics = run.recipe, run.metrics
         test = metrics.get("test") or {}
         stopped = next((event for event in run.events() if isinstance(event, Stopped)), None)
-        return {"run": run.name, "status": run.status(), "base": recipe.base.model if recipe.base else "-",
-                "method": recipe.method.kind, "accuracy": test.get("accuracy", {}).get("value"),
-                "best_step": stopped.best_step if stopped else None, "path": os.path.relpath(run.path)}
+        return {
+            "run": run.name,
+            "status": run.status(),
+            "base": recipe.base.model if recipe.base else "-",
+            "method": recipe.method.kind,
+            "accuracy": test.get("accuracy", {}).get("value"),
+            "best_step": stopped.best_step if stopped else None,
+            "path": os.path.relpath(run.path),
+        }
     except TunebenchError as error:
-        return {"run": run.name, "status": "damaged", "base": "-", "method": "-", "accuracy": None,
-                "best_step": None, "path": os.path.relpath(run.path), "error": str(error)}
+        return {
+            "run": run.name,
+            "status": "damaged",
+            "base": "-",
+            "method": "-",
+            "accuracy": None,
+            "best_step": None,
+            "path": os.path.relpath(run.path),
+            "error": str(error),
+        }

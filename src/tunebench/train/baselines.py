@@ -23,8 +23,11 @@ from tunebench.runs.cache import cached
 def baseline_folder(method: Majority | Tfidf, data: Dataset) -> Path:
     """The fitted baseline for these rows: model files and ``scores.json`` (its test scores, seconds to fit)."""
     digest = digest_of({"method": method.model_dump(mode="json"), "data": data.digest(), "positive": data.labels.positive})
-    fit: Callable[[Path], None] = (lambda folder: fit_tfidf(method, data, folder)) if isinstance(method, Tfidf) \
+    fit: Callable[[Path], None] = (
+        (lambda folder: fit_tfidf(method, data, folder))
+        if isinstance(method, Tfidf)
         else (lambda folder: fit_majority(data, folder))
+    )
 
     def make(folder: Path) -> None:
         begun = time.perf_counter()
@@ -41,8 +44,10 @@ def baseline_folder(method: Majority | Tfidf, data: Dataset) -> Path:
 
 def baseline_scores(data: Dataset) -> dict[str, Any]:
     """Test scores of ``majority`` and ``tfidf`` at their defaults, for the metrics of any run on the same rows."""
-    return {method.kind: json.loads((baseline_folder(method, data) / "scores.json").read_text("utf-8"))["test"]
-            for method in (Majority(), Tfidf())}
+    return {
+        method.kind: json.loads((baseline_folder(method, data) / "scores.json").read_text("utf-8"))["test"]
+        for method in (Majority(), Tfidf())
+    }
 
 
 def fit_majority(data: Dataset, folder: Path) -> None:
@@ -59,11 +64,15 @@ def fit_tfidf(method: Tfidf, data: Dataset, folder: Path) -> None:
     except ImportError:
         raise MissingExtra("scikit-learn", "train", "fitting the baseline 'tfidf'") from None
     min_df = min(method.min_df, len(data.train))
-    vectorizer = TfidfVectorizer(analyzer=lambda text: features(text, method.ngram_max), min_df=min_df, sublinear_tf=method.sublinear_tf)
+    vectorizer = TfidfVectorizer(
+        analyzer=lambda text: features(text, method.ngram_max), min_df=min_df, sublinear_tf=method.sublinear_tf
+    )
     matrix = vectorizer.fit_transform(data.train.texts)
     model = LogisticRegression(C=method.C, max_iter=1000).fit(matrix, data.labels.ids(data.train.labels))
     weights, bias = model.coef_.T, model.intercept_
     if weights.shape[1] == 1:  # two labels: scikit-learn keeps the second one's weights only
         weights, bias = np.hstack([np.zeros_like(weights), weights]), np.concatenate([np.zeros(1), bias])
     words = list(vectorizer.get_feature_names_out())
-    LinearScorer(words, vectorizer.idf_, np.ascontiguousarray(weights), bias, method.ngram_max, method.sublinear_tf).save(folder)
+    LinearScorer(
+        words, vectorizer.idf_, np.ascontiguousarray(weights), bias, ngram_max=method.ngram_max, sublinear_tf=method.sublinear_tf
+    ).save(folder)

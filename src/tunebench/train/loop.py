@@ -42,6 +42,7 @@ class Examples:
 
     @property
     def lengths(self) -> list[int]:
+        """Tokens per row."""
         return [len(row) for row in self.ids]
 
     def sample(self, most: int) -> Examples:
@@ -67,12 +68,14 @@ class Job:
 
     @property
     def total_steps(self) -> int:
+        """Optimizer steps until training stops by itself."""
         per_step = self.settings.per_device_train_batch_size * self.settings.gradient_accumulation_steps * self.world.size
         by_epochs = math.ceil(self.settings.num_train_epochs * steps_per_epoch(len(self.train.ids), per_step))
         return self.settings.max_steps or by_epochs
 
     @property
     def backend(self) -> TorchBackend:
+        """The model as a predictor; shares its weights."""
         return TorchBackend(self.model, self.pooling, self.pad_id)
 
 
@@ -90,12 +93,14 @@ def fit(job: Job) -> Iterator[Event]:
     step = 0
     for step, (epoch, last_of_epoch, planned) in enumerate(_planned_steps(job), 1):
         yield _train_step(job, optimizer, planned, step, epoch, begun)
-        if not _evaluation_is_due(settings, step, last_of_epoch, job.total_steps) or job.validation is None:
+        if not _evaluation_is_due(settings, step, job.total_steps, last_of_epoch=last_of_epoch) or job.validation is None:
             continue
         scores = _evaluate(job, job.validation)
         value = -scores["loss"] if settings.metric_for_best_model == "loss" else scores[settings.metric_for_best_model]
         is_best = value > best
-        yield Evaluated(step, "train sample", _evaluate(job, job.train.sample(TRAIN_SAMPLE)), False, time.perf_counter() - begun)
+        yield Evaluated(
+            step, "train sample", _evaluate(job, job.train.sample(TRAIN_SAMPLE)), best=False, seconds=time.perf_counter() - begun
+        )
         yield Evaluated(step, "validation", scores, is_best, time.perf_counter() - begun)
         best, best_step, stale = (value, step, 0) if is_best else (best, best_step, stale + 1)
         if settings.early_stopping_patience is not None and stale >= settings.early_stopping_patience and step < job.total_steps:
@@ -109,15 +114,21 @@ def _planned_steps(job: Job) -> Iterator[tuple[float, bool, PlannedStep]]:
     settings, done, epoch = job.settings, 0, 0
     while done < job.total_steps:
         plan = training_plan(
-            job.train.lengths, seed=job.seed, epoch=epoch, batch_size=settings.per_device_train_batch_size,
-            accumulation=settings.gradient_accumulation_steps, world_size=job.world.size, rank=job.world.rank)
+            job.train.lengths,
+            seed=job.seed,
+            epoch=epoch,
+            batch_size=settings.per_device_train_batch_size,
+            accumulation=settings.gradient_accumulation_steps,
+            world_size=job.world.size,
+            rank=job.world.rank,
+        )
         for number, planned in enumerate(plan[: job.total_steps - done], 1):
             yield epoch + number / len(plan), number == len(plan), planned
         done += len(plan)
         epoch += 1
 
 
-def _evaluation_is_due(settings: Train, step: int, last_of_epoch: bool, total_steps: int) -> bool:
+def _evaluation_is_due(settings: Train, step: int, total_steps: int, *, last_of_epoch: bool) -> bool:
     if settings.eval_strategy == "no":
         return False
     due = last_of_epoch if settings.eval_strategy == "epoch" else step % (settings.eval_steps or 1) == 0
@@ -145,8 +156,10 @@ def _train_step(job: Job, optimizer: torch.optim.Optimizer, planned: PlannedStep
         loss_sum += float(loss.detach())
         tokens, padded = tokens + int(mask.sum()), padded + mask.numel()
     if not math.isfinite(loss_sum):
-        raise TunebenchError(f"the loss is {loss_sum} at step {step}, learning rate {rate:.2g}: training diverged. "
-                             "Lower train.learning_rate (by a factor of 3 to 10) or raise train.warmup_ratio")
+        raise TunebenchError(
+            f"the loss is {loss_sum} at step {step}, learning rate {rate:.2g}: training diverged. "
+            "Lower train.learning_rate (by a factor of 3 to 10) or raise train.warmup_ratio"
+        )
     parameters = [parameter for parameter in job.model.parameters() if parameter.grad is not None]
     norm = float(nn.utils.clip_grad_norm_(parameters, job.settings.max_grad_norm))
     optimizer.step()

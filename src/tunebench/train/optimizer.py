@@ -12,7 +12,8 @@ from tunebench.recipe.spec import Train
 
 def make_optimizer(model: nn.Module, settings: Train) -> torch.optim.AdamW:
     """AdamW as the Hugging Face Trainer sets it up: no decay on biases and norms."""
-    decayed, exempt = [], []
+    decayed: list[nn.Parameter] = []
+    exempt: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             (exempt if parameter.ndim < 2 or "norm" in name.lower() or "ia3_" in name else decayed).append(parameter)

@@ -30,6 +30,7 @@ class Session:
 
     @property
     def model(self) -> nn.Module:
+        """The model that the job trains."""
         return self.job.model
 
 
@@ -41,11 +42,23 @@ def prepare(recipe: Recipe, data: Dataset) -> Session:
     validation = _examples(encoder, data.validation, data.labels)[0] if data.validation else None
     model, new = bundle.compose(recipe, data.labels, recipe.seed)
     warnings = [f"{cut} of {len(data.train)} training texts are cut at {recipe.base.max_length} tokens"] if cut else []
-    warnings += [f"{layer} is new, and this method neither trains nor saves it: it would be random after a reload; "
-                 "add its module to method.modules_to_save" for layer in bundle.unsaved_layers(model, new)]
+    warnings += [
+        f"{layer} is new, and this method neither trains nor saves it: it would be random after a reload; "
+        "add its module to method.modules_to_save"
+        for layer in bundle.unsaved_layers(model, new)
+    ]
     scorer = bundle.make_scorer(model, recipe, encoder, len(data.labels.names))
-    job = Job(model=model, pooling=recipe.base.pooling, pad_id=scorer.backend.pad_id, train=train, validation=validation,
-              num_labels=len(data.labels.names), positive_id=data.labels.positive_id, settings=recipe.settings, seed=recipe.seed)
+    job = Job(
+        model=model,
+        pooling=recipe.base.pooling,
+        pad_id=scorer.backend.pad_id,
+        train=train,
+        validation=validation,
+        num_labels=len(data.labels.names),
+        positive_id=data.labels.positive_id,
+        settings=recipe.settings,
+        seed=recipe.seed,
+    )
     return Session(job, scorer, warnings)
 
 
