@@ -141,7 +141,8 @@ def _usage(recipe: Recipe, manifest: dict[str, Any], *, merged: bool) -> str:
     else:
         lines += [f'model = {kind}.from_pretrained(".").eval()']
     lines += [
-        f'inputs = tokenizer(["a text"], truncation=True, max_length={recipe.base.max_length}, padding=True, return_tensors="pt")',
+        f'cut = {{"truncation": True, "max_length": {recipe.base.max_length}, "padding": True}}',
+        'inputs = tokenizer(["a text"], return_tensors="pt", **cut)',
         "with torch.no_grad():",
         "    logits = model(**inputs).logits",
     ]
