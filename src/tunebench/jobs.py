@@ -115,6 +115,7 @@ def _fit_model(run: Run, bound: Bound, say: Watch) -> dict[str, Any]:
         metrics = _score_test(run, data, session.scorer, say)
         peak = environment.peak_memory_bytes()
         proved = _prove(run, "reload", session.scorer, _proof_texts(data), worker, say)
+    shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
     total, trainable = count_parameters(session.model)
     metrics |= {
         "parameters": {"total": total, "trainable": trainable},
@@ -167,7 +168,7 @@ def evaluate(
     rows = _test_rows(run) if data is None else _labelled_rows(Path(data), answers, id_column, run.recipe)
     dataset.check_labels({data or "test": rows}, labels)
     scores = predictions.score_answers(predictions.predict_texts(open_scorer(run), labels, rows.texts), rows.labels)
-    if data is None and os.access(run.path / "events.jsonl", os.W_OK):
+    if data is None:
         scores["look"] = 1 + sum(isinstance(event, Scored) for event in run.events())
         run.record(Scored("test", len(rows), scores["accuracy"]["value"], scores["look"]))
     return {"run": run.name, "split": data or "test", "labels": labels.as_dict(), **scores}

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from tunebench.data.labels import LabelMap
 from tunebench.errors import InputError, TunebenchError
-from tunebench.model.methods import apply_method, trainable_state
+from tunebench.model.methods import apply_method, expected_warnings, merge_adapter, trainable_state
 from tunebench.model.pretrained import load_merged, load_pretrained
 from tunebench.model.torch_backend import TorchBackend, to_device
 from tunebench.predict.scorers import TokenScorer
@@ -70,7 +70,7 @@ def save_merged(run: Run) -> Path:
     assert recipe.base is not None
     merged = load_saved(run)
     if isinstance(merged, PeftModel):
-        merged = merged.merge_and_unload(safe_merge=True)
+        merged = merge_adapter(merged)
     part = _fresh(run.path / "merged")
     merged.save_pretrained(str(part))
     return _finish(part, run.path / "merged", run.weights)
@@ -99,7 +99,8 @@ def load_saved(run: Run, form: str = "saved") -> Any:
             "fetch the base at the revision that the manifest names",
         )
     base, _ = load_pretrained(folder, LabelMap.from_dict(manifest["labels"]), recipe.base.pooling)
-    return to_device(PeftModel.from_pretrained(base, str(run.weights)))
+    with expected_warnings():
+        return to_device(PeftModel.from_pretrained(base, str(run.weights)))
 
 
 def open_scorer(run: Run, form: str = "saved", batch_size: int | None = None) -> TokenScorer:

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from tunebench.errors import InputError
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 """Files that travel with every saved model, where the base has them."""
 
 

@@ -26,18 +26,19 @@ def resolve(recipe: Recipe, model_type: str | None) -> Recipe:
             "base.model", f"its architecture is {model_type!r}; text-classification is proved here on {', '.join(TRAINABLE)}"
         )
     assert recipe.base is not None
-    train = recipe.settings
+    train, method = recipe.settings, resolve_method(recipe.method, ARCHITECTURES[model_type], recipe.base.pooling)
+    _check_head_is_saved(method, ARCHITECTURES[model_type].head(recipe.base.pooling))
     rate = train.learning_rate or LEARNING_RATES[recipe.method.kind]
     return recipe.model_copy(
         update={
             "train": train.model_copy(update={"learning_rate": rate}),
-            "method": resolve_method(recipe.method, ARCHITECTURES[model_type], recipe.base.pooling),
+            "method": method,
         }
     )
 
 
 def resolve_method(method: Method, architecture: Architecture, pooling: str) -> Method:
-    """The method with the architecture's targets and the modules that must be saved whole."""
+    """The method with the architecture's targets and the modules that are saved whole (by default the new head)."""
     heads = [] if pooling == "none" else architecture.head(pooling)
     if isinstance(method, Lora):
         return method.model_copy(
@@ -50,11 +51,30 @@ def resolve_method(method: Method, architecture: Architecture, pooling: str) -> 
         return method.model_copy(
             update={
                 "target_modules": method.target_modules or _plain(architecture.ia3),
-                "feedforward_modules": method.feedforward_modules or _plain(architecture.ia3_feedforward),
+                "feedforward_modules": method.feedforward_modules or _default_feedforward(method.target_modules, architecture),
                 "modules_to_save": heads if method.modules_to_save is None else method.modules_to_save,
             }
         )
     return method
+
+
+def _check_head_is_saved(method: Method, head: list[str]) -> None:
+    """PEFT cannot reopen an adapter that lacks a part of the new head, and what it would draw instead is random."""
+    if isinstance(method, Lora | Ia3) and (lacking := [name for name in head if name not in (method.modules_to_save or [])]):
+        raise InputError(
+            "method.modules_to_save",
+            f"lacks {', '.join(lacking)} of the new head; list all of {', '.join(head)}, or leave the key out",
+        )
+
+
+def _default_feedforward(targets: list[str] | str | None, architecture: Architecture) -> list[str] | str:
+    """The architecture's feed-forward modules, as far as the recipe's own list of targets holds them."""
+    default = architecture.ia3_feedforward
+    return (
+        [name for name in default if name in targets]
+        if isinstance(targets, list) and not isinstance(default, str)
+        else _plain(default)
+    )
 
 
 def _plain(names: tuple[str, ...] | str) -> list[str] | str:
@@ -80,9 +100,13 @@ def digest_of(value: Any) -> str:
 def identity(recipe: Recipe, data_digest: str, base_digest: str | None) -> dict[str, Any]:
     """All that decides a run's result, as flat keys: settings, contents of the data, contents of the base.
 
-    Paths and the run's own name are left out: a moved file with the same bytes is the same data.
+    Paths, the run's own name and how often it prints are left out: a moved file with the same bytes is the same data.
     """
-    settings = flatten(recipe.model_dump(mode="json", exclude={"name": True, "base": {"model", "revision"}, "data": {"train"}}))
+    settings = flatten(
+        recipe.model_dump(
+            mode="json", exclude={"name": True, "base": {"model", "revision"}, "data": {"train"}, "train": {"logging_steps"}}
+        )
+    )
     for split in ("validation", "test"):
         if isinstance(getattr(recipe.data, split), str):
             settings[f"data.{split}"] = "file"

@@ -9,16 +9,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 STARTER = "starter:"
 
 
+def _as_label(value: Any) -> Any:
+    """Labels are names: ``1`` and ``true`` in YAML are the labels ``1`` and ``true`` of the data."""
+    return str(value).lower() if isinstance(value, int) else value
+
+
+Label = Annotated[str, BeforeValidator(_as_label, json_schema_input_type=str | int | bool)]
+
+
 class Spec(BaseModel):
     """A closed, frozen group of settings."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class Base(Spec):
@@ -37,7 +45,9 @@ class Base(Spec):
 class Fraction(Spec):
     """A split that is cut out of the training file."""
 
-    fraction: float = Field(gt=0, lt=1, description="Share of the rows of the training file.")
+    fraction: float = Field(
+        gt=0, lt=1, description="Share of the training rows; the test split is cut first, validation from what is left."
+    )
     stratify: bool = Field(False, description="Keep the share of every label equal.")
     group_by: str | None = Field(None, description="Column whose values stay together on one side, such as `movie`.")
 
@@ -67,8 +77,14 @@ class Data(Spec):
     label: str = Field("label", description="Column with the label; labels are names, numbers are read as names.")
     max_train_samples: int | None = Field(None, ge=1, description="Train on this many of the training rows, drawn by the seed.")
     id: str | None = Field(None, description="Column that identifies a row; row numbers are used without it.")
-    positive_label: str | None = Field(None, description="Of two labels, the one that precision, recall and F1 speak of.")
-    label_names: dict[str, str] = Field(default_factory=dict, description="Display name per label; changes display only.")
+    positive_label: Label | None = Field(None, description="Of two labels, the one that precision, recall and F1 speak of.")
+    label_names: dict[Label, str] = Field(default_factory=dict, description="Display name per label; changes display only.")
+
+    @model_validator(mode="after")
+    def _two_columns(self) -> Data:
+        if self.text == self.label:
+            raise ValueError(f"text and label are both the column {self.text!r}; name the column that holds the labels")
+        return self
 
 
 class Full(Spec):
@@ -170,7 +186,7 @@ class Recipe(Spec):
     """A validated description of one experiment."""
 
     name: str = Field(pattern=NAME_PATTERN, description="Name of the run directory: letters, digits, `.`, `_` and `-`.")
-    seed: int = Field(42, ge=0, description="Decides splits, new weights, order and dropout.")
+    seed: int = Field(42, ge=0, lt=2**32, description="Decides splits, new weights, order and dropout.")
     task: Literal["text-classification"] = Field("text-classification", description="What is taught.")
     base: Base | None = Field(None, description="The pretrained model; the baselines `majority` and `tfidf` have none.")
     data: Data
@@ -205,3 +221,29 @@ class Recipe(Spec):
     def settings(self) -> Train:
         """The training settings, complete."""
         return self.train or Train()
+
+
+def settings_group(owner: type[BaseModel] | None, key: str) -> type[BaseModel] | None:
+    """The group of settings that a key of ``owner`` holds; None for a plain setting and for ``method``, which has kinds."""
+    groups: dict[str, type[BaseModel]] = {"base": Base, "data": Data, "train": Train}
+    return groups.get(key) if owner is Recipe else None
+
+
+def method_kinds() -> dict[str, type[BaseModel]]:
+    """Every kind of method and its settings."""
+    return {kind.model_fields["kind"].default: kind for kind in (Full, Head, Lora, Ia3, Majority, Tfidf)}
+
+
+def all_keys() -> dict[str, str]:
+    """Every key a recipe may hold, dotted, with its help; the source of the generated tables."""
+    keys: dict[str, str] = {}
+    for name, field in Recipe.model_fields.items():
+        group = settings_group(Recipe, name)
+        if name == "method":
+            for kind in method_kinds().values():
+                keys |= {f"method.{key}": inner.description or "" for key, inner in kind.model_fields.items()}
+        elif group is None:
+            keys[name] = field.description or ""
+        else:
+            keys |= {f"{name}.{key}": inner.description or "" for key, inner in group.model_fields.items()}
+    return keys

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from importlib import resources
@@ -20,10 +21,11 @@ from tunebench.errors import InputError, TunebenchError, listing
 from tunebench.events import Event, Failed, Finished, Stopped, as_record, from_record
 from tunebench.recipe import load, spec
 from tunebench.recipe.resolve import differing_keys
-from tunebench.runs.cache import write_atomic
+from tunebench.runs.cache import cached, file_digest, write_atomic
 
 FORMAT_VERSION = 1
 STARTER_RUN = "starter"
+_SHIPPED = Path(str(resources.files("tunebench") / "starter_run"))
 
 
 class Run:
@@ -176,11 +178,19 @@ def find_run(name: str, runs: Path) -> Run:
     for path in (Path(name), runs / name):
         if (path / "manifest.json").is_file():
             return Run(path.resolve())
-    shipped = Path(str(resources.files("tunebench") / "starter_run"))
-    if name == STARTER_RUN and (shipped / "manifest.json").is_file():
-        return Run(shipped)
+    if name == STARTER_RUN and (_SHIPPED / "manifest.json").is_file():
+        return _unpacked_starter()
     known = [run.name for run in list_runs(runs)] + [STARTER_RUN]
     raise InputError(name, f"no such run here; runs in {runs} are {listing(known)}; `tunebench train RECIPE` makes one")
+
+
+def _unpacked_starter() -> Run:
+    """The shipped run, copied into the cache: what is done with it must not write into the installed package."""
+
+    def copy(folder: Path) -> None:
+        shutil.copytree(_SHIPPED, folder / STARTER_RUN)
+
+    return Run(cached("starter-run", file_digest(_SHIPPED / "manifest.json"), copy) / STARTER_RUN)
 
 
 def list_runs(runs: Path) -> list[Run]:

@@ -29,7 +29,7 @@ from tunebench.recipe.spec import Train
 from tunebench.train.optimizer import learning_rate, make_optimizer
 from tunebench.train.world import World
 
-TRAIN_SAMPLE = 200
+TRAIN_SAMPLE = 128
 """Training rows scored without dropout at every evaluation: the train curve that the validation curve compares with."""
 
 

@@ -1,0 +1,128 @@
+"""What is wrong with a recipe, in the reader's words: pydantic's errors as ``train.eval_steps: expected …, found …``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from tunebench.errors import listing, nearest
+from tunebench.recipe import spec
+from tunebench.recipe.trainer_keys import TRAINER_KEYS
+
+_SHOWN_CHARACTERS = 80
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "settings",
+    "model_type": "settings",
+    "model_attributes_type": "settings such as {{kind: lora}}",
+    "string_pattern_mismatch": "letters, digits, '.', '_' or '-' (at most 100, first a letter or digit)",
+    "string_too_short": "text that is not empty",
+    "literal_error": "{expected}",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+}
+_SPLIT = "a file, or a fraction of the training file such as {fraction: 0.1}"
+
+
+def explain_faults(errors: Sequence[dict[str, Any]]) -> list[str]:
+    """One line per fault. What pydantic says once per alternative of a setting becomes one line with all of them."""
+    faults: list[str] = []
+    wrong: dict[str, tuple[list[str], str]] = {}  # key -> what it might have been, what it is
+    for item in errors:
+        path, owner = _place(item["loc"])
+        where = ".".join(path)
+        if item["type"] in ("extra_forbidden", "missing", "union_tag_invalid", "union_tag_not_found", "value_error"):
+            faults += _explain(item, path, owner)
+        else:
+            wrong.setdefault(where, ([], shown(item["input"])))[0].append(_expectation(item, path))
+    for where, (expected, found) in wrong.items():
+        if not any(other.startswith(f"{where}.") for other in wrong):  # a fault inside it says more
+            faults.append(f"{where}: expected {' or '.join(dict.fromkeys(expected))}, found {found}")
+    return list(dict.fromkeys(faults))
+
+
+def kind_of(value: Any) -> str:
+    """What a YAML value is: ``settings``, ``a list``, ``text`` …"""
+    names = {dict: "settings", list: "a list", str: "text", int: "a number", float: "a number", bool: "true or false"}
+    return "nothing" if value is None else names.get(type(value), type(value).__name__)
+
+
+def shown(value: Any) -> str:
+    """A value as a message quotes it, in YAML's words and not too long."""
+    if value is None:
+        return "nothing"
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}… ({len(text):,} characters)"
+
+
+def _explain(item: dict[str, Any], path: list[str], owner: type[BaseModel] | None) -> list[str]:
+    where = ".".join(path)
+    if item["type"] == "extra_forbidden":
+        return [f"{where}: {_unknown(path, owner)}"]
+    if item["type"] == "missing":
+        return [f"{where}: missing; {_help(owner, path[-1])}"]
+    if item["type"] == "value_error":
+        return [f"{where}: {line}" if where else line for line in str(item["ctx"]["error"]).split("\n")]
+    kinds = spec.method_kinds()
+    found = item["input"].get("kind") if isinstance(item["input"], dict) else item["input"]
+    return [f"{where}.kind: expected one of {', '.join(kinds)}, found {shown(found)}{nearest(str(found), kinds)}"]
+
+
+def _expectation(item: dict[str, Any], path: list[str]) -> str:
+    if item["type"] == "model_type" and path[-1] in ("validation", "test"):
+        return _SPLIT
+    if item["type"] in _EXPECTED:
+        return _EXPECTED[item["type"]].format(**item.get("ctx", {}))
+    message = str(item["msg"]).removeprefix("Input should be ")
+    return message[:1].lower() + message[1:]
+
+
+def _unknown(path: list[str], owner: type[BaseModel] | None) -> str:
+    key = path[-1]
+    if key in TRAINER_KEYS:
+        return f"not a key of a recipe: {'here it is ' if TRAINER_KEYS[key].startswith('`') else ''}{TRAINER_KEYS[key]}"
+    kinds = [name for name, kind in spec.method_kinds().items() if key in kind.model_fields]
+    elsewhere = [dotted for dotted in spec.all_keys() if dotted.split(".")[-1] == key and dotted != ".".join(path)]
+    if path[0] == "method" and kinds:
+        return f"not a key of this method; it belongs to kind {' or '.join(kinds)}"
+    if elsewhere:
+        return f"unknown here; it belongs to {' or '.join(elsewhere)}"
+    known = list(owner.model_fields) if owner else []
+    return f"unknown key{nearest(key, known)}; known are {listing(known, most=20)}"
+
+
+def _help(owner: type[BaseModel] | None, key: str) -> str:
+    field = owner.model_fields.get(key) if owner else None
+    text = (field.description if field and field.description else f"a recipe needs {key!r}").rstrip(".")
+    return text[0].lower() + text[1:]
+
+
+def _place(loc: Sequence[Any]) -> tuple[list[str], type[BaseModel] | None]:
+    """Key path without pydantic's union tags, and the group of settings that the last key stands in."""
+    path: list[str] = []
+    owner: type[BaseModel] | None = spec.Recipe
+    current: type[BaseModel] | None = spec.Recipe
+    kinds = spec.method_kinds()
+    for part in loc:
+        if part == "[key]" or (path[:1] == ["method"] and str(part).startswith(("list[", "literal[", "str"))):
+            continue
+        if part in ("file", "fraction") and path[-1:] in (["validation"], ["test"]) and current is not spec.Fraction:
+            current = spec.Fraction
+            continue
+        if part in kinds and path == ["method"]:
+            current = kinds[str(part)]
+            continue
+        owner = current
+        path.append(str(part))
+        current = spec.settings_group(owner, str(part))
+    return path, owner
