@@ -6,13 +6,16 @@ another one; what they derive stays there.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tiny import ARCHITECTURES, METHODS, World, write_base, write_csv, write_recipe
+from warm import warm_jobs
 
+from tunebench import jobs
 from tunebench.runs.cache import HOME_VARIABLE, cache_root
+from tunebench.runs.run import Run
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
 REAL_CACHE = cache_root()
@@ -41,3 +44,49 @@ def state_of_slow_tests(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
     """Slow tests find the starter files."""
     if request.node.get_closest_marker("slow") is not None:
         monkeypatch.setenv(HOME_VARIABLE, str(request.getfixturevalue("starter_home")))
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[None]:
+    """From here on the jobs of this process share one proof worker; see warm.py."""
+    with warm_jobs():
+        yield
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The tiny offline world in files."""
+    folder = tmp_path_factory.mktemp("world")
+    return World(folder, write_csv(folder / "texts.csv"), {kind: write_base(folder / kind, kind) for kind in ARCHITECTURES})
+
+
+@pytest.fixture(scope="session")
+def tiny_run(world: World, warm: None) -> Callable[..., Run]:
+    """Trains a tiny run at its first use: ``tiny_run("bert", "lora", "cls")``. Shared by all tests; copy it to change it."""
+    known: dict[tuple[str, str, str], Run] = {}
+
+    def trained(architecture: str = "bert", method: str = "lora", pooling: str = "cls") -> Run:
+        key = (architecture, method, pooling)
+        if key not in known:
+            recipe = write_recipe(
+                world.folder / "recipes" / f"{'-'.join(key)}.yaml",
+                data=world.data,
+                base=world.bases[architecture],
+                method=METHODS[method],
+            )
+            overrides = [f"base.pooling={pooling}"]
+            known[key] = jobs.train(str(recipe), overrides, world.folder / "runs", lambda event: None).run
+        return known[key]
+
+    return trained
+
+
+@pytest.fixture(scope="session")
+def baseline_run(world: World) -> Callable[[str], Run]:
+    """The run of a baseline on the same rows: ``baseline_run("tfidf")``; no torch is involved."""
+
+    def trained(method: str) -> Run:
+        recipe = write_recipe(world.folder / "recipes" / f"{method}.yaml", data=world.data, method={"kind": method})
+        return jobs.train(str(recipe), [], world.folder / "runs", lambda event: None).run
+
+    return trained

@@ -11,6 +11,7 @@ import json
 import random
 import string
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,28 @@ BAD = ("bad", "dull", "cold", "tired", "empty", "flat")
 FILLER = ("the", "film", "is", "a", "and", "very", "plot", "with", "actor", "story", "in", "of")
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 SIZES = {"vocab_size": 128, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
+SIZES |= {"initializer_range": 0.2}  # states so small are moved by nothing with the usual 0.02
 LAYERS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 DISTIL_LAYERS = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
 DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 DISTIL_DROPOUT = ("dropout", "attention_dropout", "seq_classif_dropout")
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    "full": {"kind": "full"},
+    "head": {"kind": "head"},
+    "lora": {"kind": "lora", "r": 4, "lora_alpha": 8, "lora_dropout": 0.1},
+    "ia3": {"kind": "ia3"},
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """A folder with a labelled file and a base of every architecture: what the fixture ``world`` gives."""
+
+    folder: Path
+    data: Path
+    bases: dict[str, Path]
 
 
 def write_base(folder: Path, architecture: str = "bert", *, dropout: float = 0.1, seed: int = 7) -> Path:
@@ -114,8 +133,8 @@ def write_recipe(path: Path, *, data: Path, base: Path | None = None, **changes:
     if base is not None:
         recipe |= {
             "base": {"model": str(base), "max_length": 32},
-            "method": {"kind": "lora", "r": 4, "lora_alpha": 8, "lora_dropout": 0.1},
-            "train": {"max_steps": 6, "learning_rate": 0.01, "per_device_train_batch_size": 8},
+            "method": METHODS["lora"],
+            "train": {"max_steps": 6, "learning_rate": 0.02, "per_device_train_batch_size": 8},
         }
     for key, value in changes.items():
         merged = key in recipe and isinstance(value, dict) and key != "method"

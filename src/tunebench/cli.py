@@ -13,6 +13,7 @@ import click
 from tunebench import __version__
 from tunebench.errors import TunebenchError
 
+NEWLINE = "\n"
 RUNS = click.option(
     "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder with the run directories."
 )
@@ -27,11 +28,17 @@ def main() -> None:
     try:
         commands.main(prog_name="tunebench", standalone_mode=False)
     except TunebenchError as error:
-        click.echo(f"error: {error}", err=True)
+        from tunebench.terminal import printable
+
+        click.echo(f"error: {printable(str(error), keep=NEWLINE)}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except OSError as error:  # nobody explained it better
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"error: {where}{error.strerror or error}", err=True)
+        sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         click.echo("\ninterrupted; the same command starts again", err=True)
         sys.exit(130)
@@ -117,6 +124,10 @@ def predict(
     if bool(texts) == (file is not None):
         raise click.UsageError("give either --text or FILE with --output")
     if file is None:
+        if output is not None or text_column is not None:
+            raise click.UsageError("--output and --text-column belong to FILE; a --text is answered here")
+        if any("\ud800" <= char <= "\udfff" for text in texts for char in text):
+            raise click.UsageError("--text is not UTF-8")
         show(jobs.predict_texts(run, runs, list(texts)), as_json, predictions_text)
         return
     if output is None:
@@ -171,26 +182,10 @@ def compare(recipes: tuple[str, ...], output: Path, runs: Path, as_json: bool) -
 def list_runs(runs: Path, as_json: bool) -> None:
     """List the run directories: status, base, method, test accuracy."""
     from tunebench.runs import run
-    from tunebench.terminal import columns
+    from tunebench.terminal import runs_text
 
     found = [run.summary(item) for item in run.list_runs(runs)]
-    head = ("run", "status", "base", "method", "accuracy", "path")
-    show(
-        found,
-        as_json,
-        lambda rows: (
-            columns(
-                [head]
-                + [
-                    tuple("-" if item[key] is None else f"{item[key]:.4f}" if key == "accuracy" else item[key] for key in head)
-                    for item in rows
-                ],
-                right=False,
-            )
-            if rows
-            else f"no runs in {runs}; `tunebench train RECIPE` makes one"
-        ),
-    )
+    show(found, as_json, lambda rows: runs_text(rows) if rows else f"no runs in {runs}; `tunebench train RECIPE` makes one")
 
 
 @commands.command()

@@ -127,7 +127,7 @@ def _fit_model(run: Run, bound: Bound, say: Watch) -> dict[str, Any]:
         "proofs": [proved],
         "baselines": baseline_scores(data),
     }
-    run.write_text(f"{run.weights.name}/README.md", card.model_card(recipe, run.manifest, metrics))
+    run.write_text(f"{run.weights.name}/README.md", card.model_card(run, metrics))
     run.write_json("manifest.json", run.manifest | {"end_weights": cache.folder_digest(run.weights)})
     curves.draw_curves(run.events(), run.path / "figures" / "curves.pdf", run.name)
     return metrics
@@ -242,7 +242,7 @@ def merge(name: str, runs: Path, watch: Watch) -> dict[str, Any]:
         metrics = run.metrics
         metrics["proofs"] = [item for item in metrics["proofs"] if item["name"] != "merge"] + [proved]
         run.write_json("metrics.json", metrics)
-        run.write_text("merged/README.md", card.model_card(run.recipe, run.manifest, metrics, merged=True))
+        run.write_text("merged/README.md", card.model_card(run, metrics, merged=True))
     return {"run": run.name, "merged": str(folder), "proof": proved}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import unicodedata
 from collections.abc import Sequence
 from typing import Any, TextIO
 
@@ -102,9 +103,16 @@ def clock(seconds: float) -> str:
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
+def printable(text: str, keep: str = "") -> str:
+    """The text with control characters written out: no label may break a line or steer the terminal."""
+    return "".join(
+        char if char in keep or unicodedata.category(char) not in ("Cc", "Cs", "Zl", "Zp") else ascii(char)[1:-1] for char in text
+    )
+
+
 def columns(rows: Sequence[Sequence[Any]], *, right: bool = True) -> str:
     """Rows of cells as aligned columns: the first to the left, the others to the right."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     return "\n".join(
         "  ".join(
@@ -112,6 +120,17 @@ def columns(rows: Sequence[Sequence[Any]], *, right: bool = True) -> str:
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in cells
+    )
+
+
+def runs_text(rows: Sequence[dict[str, Any]]) -> str:
+    """What ``runs`` prints: a line per run, and below them what is wrong with the damaged ones."""
+    head = ("run", "status", "base", "method", "accuracy", "path")
+    cells = [
+        tuple("-" if row[key] is None else f"{row[key]:.4f}" if key == "accuracy" else row[key] for key in head) for row in rows
+    ]
+    return "\n".join(
+        [columns([head, *cells], right=False), *(printable(row["error"].replace("\n  -", ";")) for row in rows if "error" in row)]
     )
 
 
@@ -156,7 +175,9 @@ def predictions_text(found: Sequence[dict[str, Any]]) -> str:
             lines.append(f"error: {item['error']}")
             continue
         others = "  ".join(
-            f"{name} {value:.4f}" for name, value in sorted(item["probabilities"].items(), key=lambda pair: -pair[1])
+            f"{printable(name)} {value:.4f}" for name, value in sorted(item["probabilities"].items(), key=lambda pair: -pair[1])
         )
-        lines.append(f"{item['shown']}  ({others})" + ("  the text was cut at max_length" if item["truncated"] else ""))
+        lines.append(
+            f"{printable(item['shown'])}  ({others})" + ("  the text was cut at max_length" if item["truncated"] else "")
+        )
     return "\n".join(lines)

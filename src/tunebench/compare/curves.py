@@ -45,7 +45,8 @@ def draw_curves(events: Iterable[Event], path: Path, title: str) -> None:
         axis.grid(alpha=0.3)
         if best is not None:
             axis.axvline(best.step, color="0.6", linewidth=1, linestyle=":", label=f"best (step {best.step})")
-        axis.legend(frameon=False)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(frameon=False)
     below.set_xlabel("steps")
     below.set_ylim(bottom=0)
     figure.suptitle(title)

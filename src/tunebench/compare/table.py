@@ -92,7 +92,8 @@ def _plain(value: Any) -> Any:
     """Figures rounded to what they mean; text that a spreadsheet would run as a formula is quoted."""
     if isinstance(value, float):
         return f"{value:.6g}"
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+@" else value
+    formula = isinstance(value, str) and (value.startswith(("=", "+", "@", "\t", "\r")) or (value[:1] == "-" and value != "-"))
+    return f"'{value}" if formula else value
 
 
 def as_text(rows: Sequence[Row]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from tunebench.data.labels import LabelMap, label_name, make_label_map, unknown_labels
-from tunebench.data.readers import open_table, require_columns
+from tunebench.data.readers import Chunk, cell_fault, open_table, require_columns
 from tunebench.data.splits import cut_fraction
 from tunebench.errors import InputError, listing
 from tunebench.recipe.spec import Data, Fraction
@@ -95,21 +96,37 @@ def bind(data: Data, seed: int, locate: Callable[[str], Path]) -> Dataset:
     Raises InputError naming file, rows and remedy: missing columns, empty texts or labels, a label that the
     training rows lack, a split that would be empty.
     """
-    train = read_rows(locate(data.train), data)
-    parts: dict[str, Rows | None] = {"test": None, "validation": None}
+    parts = _read_files(data, locate)
+    train = parts.pop("train")
     for name in ("test", "validation"):
         wanted = getattr(data, name)
         if isinstance(wanted, Fraction):
             kept, cut = cut_fraction(train, wanted, seed, name)
             train, parts[name] = train.take(kept), train.take(cut)
-        elif wanted is not None:
-            parts[name] = read_rows(locate(wanted), data)
     if data.max_train_samples is not None and data.max_train_samples < len(train):
         drawn = random.Random(f"{seed}-max_train_samples").sample(range(len(train)), data.max_train_samples)
         train = train.take(sorted(drawn))
     labels = make_label_map(train.labels, data.positive_label, data.label_names, data.train)
     check_labels(parts, labels)
-    return Dataset(train, parts["validation"], parts["test"], labels)
+    return Dataset(train, parts.get("validation"), parts.get("test"), labels)
+
+
+def _read_files(data: Data, locate: Callable[[str], Path]) -> dict[str, Rows]:
+    """The rows of every split that has a file; InputError with the faults of all files."""
+    read: dict[str, Rows] = {}
+    errors: list[InputError] = []
+    for name in ("train", "validation", "test"):
+        source = getattr(data, name)
+        if isinstance(source, str):
+            try:
+                read[name] = read_rows(locate(source), data)
+            except InputError as error:
+                errors.append(error)
+    if len(errors) > 1:
+        raise InputError("data", [f"{error.subject}: {fault}" for error in errors for fault in error.faults])
+    if errors:
+        raise errors[0]
+    return read
 
 
 def read_rows(path: Path, data: Data, *, labelled: bool = True) -> Rows:
@@ -118,40 +135,45 @@ def read_rows(path: Path, data: Data, *, labelled: bool = True) -> Rows:
     wanted = {"data.text": data.text} | ({"data.label": data.label} if labelled else {})
     require_columns(reader, wanted | ({"data.id": data.id} if data.id else {}))
     columns: dict[str, list[Any]] = {name: [] for name in reader.types}
+    named = [data.text] + ([data.label] if labelled else []) + ([data.id] if data.id else [])
     faults: list[str] = []
-    labels: list[str] = []
     for chunk in reader.chunks():
         for name, values in chunk.columns.items():
             columns[name].extend(values)
-        found = [label_name(value) for value in chunk.columns[data.label]] if labelled else [""] * len(chunk)
-        labels += [name or "" for name in found]
-        faults += _row_faults(chunk.first_row, chunk.errors, chunk.columns[data.text], found, data)
-    if not labels:
+        faults += _row_faults(chunk, named)
+    number = len(columns[data.text])
+    ids = [label_name(value) or "" for value in columns[data.id]] if data.id else [str(i) for i in range(1, number + 1)]
+    faults += [
+        f"the id {key!r} stands {count} times; an id belongs to one row" for key, count in Counter(ids).items() if count > 1
+    ]
+    if not number:
         raise InputError(str(path), "has a header but no rows")
-    if faults:
-        more = [f"… and {len(faults) - MOST_FAULTS} more rows"] if len(faults) > MOST_FAULTS else []
-        raise InputError(str(path), faults[:MOST_FAULTS] + more)
-    ids = [str(value) for value in columns[data.id]] if data.id else [str(i) for i in range(1, len(labels) + 1)]
+    _raise_first(str(path), faults)
+    labels = [label_name(value) or "" for value in columns[data.label]] if labelled else [""] * number
     return Rows(ids, [str(text) for text in columns[data.text]], labels, columns, reader.types)
 
 
-def _row_faults(first: int, errors: list[str | None], texts: list[Any], labels: Sequence[str | None], data: Data) -> list[str]:
+def _row_faults(chunk: Chunk, named: Sequence[str]) -> list[str]:
+    """What is wrong with each row: its own error, else the faults of the cells in the ``named`` columns."""
     faults = []
-    for i, (error, text, label) in enumerate(zip(errors, texts, labels, strict=True)):
-        problem = (
-            error
-            or (f"{data.text!r} is empty" if text is None or not str(text).strip() else None)
-            or (f"{data.label!r} is empty" if label is None else None)
-        )
-        if problem:
-            faults.append(f"row {first + i}: {problem}; correct or remove the row")
+    for i, error in enumerate(chunk.errors):
+        cells = [] if error else [f"{name!r} {fault}" for name in named if (fault := cell_fault(chunk.columns[name][i]))]
+        for problem in [error] if error else cells:
+            faults.append(f"row {chunk.first_row + i}: {problem}; correct or remove the row")
     return faults
+
+
+def _raise_first(subject: str, faults: Sequence[str]) -> None:
+    """InputError with the first faults and how many more there are, if there are any."""
+    if faults:
+        more = [f"… and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
+        raise InputError(subject, [*faults[:MOST_FAULTS], *more])
 
 
 def join_answers(path: Path, answers: Path, data: Data) -> Rows:
     """Rows of an unlabelled file with labels out of another one, joined by the column ``data.id`` that both share.
 
-    Raises InputError for ids that are doubled in the answers or have no answer.
+    Raises InputError for ids that are doubled in either file or have no answer.
     """
     assert data.id is not None
     rows = read_rows(path, data, labelled=False)
@@ -160,14 +182,14 @@ def join_answers(path: Path, answers: Path, data: Data) -> Rows:
     known: dict[str, str] = {}
     faults: list[str] = []
     for chunk in reader.chunks():
-        for key, value in zip(chunk.columns[data.id], chunk.columns[data.label], strict=True):
-            faults += [f"the id {str(key)!r} stands twice"] if str(key) in known else []
-            known[str(key)] = label_name(value) or ""
-    lost = [key for key in rows.ids if not known.get(key)]
+        faults += _row_faults(chunk, [data.id, data.label])
+        for key, label in zip(map(label_name, chunk.columns[data.id]), map(label_name, chunk.columns[data.label]), strict=True):
+            faults += [f"the id {key!r} stands twice"] if key in known else []
+            known |= {key: label} if key and label else {}
+    lost = [key for key in rows.ids if key not in known]
     if lost:
         faults.append(f"no label for {len(lost)} of {len(rows)} ids of {path.name}: {listing(lost)}")
-    if faults:
-        raise InputError(str(answers), faults[:MOST_FAULTS])
+    _raise_first(str(answers), faults)
     return replace(rows, labels=[known[key] for key in rows.ids])
 
 
@@ -178,6 +200,8 @@ def check_labels(parts: Mapping[str, Rows | None], labels: LabelMap) -> None:
         unknown = unknown_labels(rows.labels, labels) if rows is not None else {}
         if unknown:
             counts = listing(f"{label!r} ({count} rows)" for label, count in unknown.items())
-            faults.append(f"{name}: labels that no training row has: {counts}; training labels are {listing(labels.names)}")
+            faults.append(
+                f"{name}: labels that no training row has: {counts}; training labels are {listing(labels.names)}; correct them"
+            )
     if faults:
         raise InputError("data", faults)

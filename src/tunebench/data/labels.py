@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ _POSITIVE_NAMES = ("positive", "pos", "1", "true", "yes")
 
 def label_name(value: Any) -> str | None:
     """A cell as a label's name: ``1``, ``1.0`` and ``"1"`` are the same name; an empty cell is None."""
-    if value is None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, bool):
         return str(value).lower()
@@ -83,9 +84,11 @@ def make_label_map(train_labels: Iterable[str], positive: str | None, display: d
 
 def _ordered(names: set[str]) -> list[str]:
     try:
-        return sorted(names, key=lambda name: (float(name), name))
+        if not any(math.isnan(float(name)) for name in names):  # which has no place among numbers
+            return sorted(names, key=lambda name: (float(name), name))
     except ValueError:
-        return sorted(names)
+        pass
+    return sorted(names)
 
 
 def unknown_labels(labels: Sequence[str], known: LabelMap) -> dict[str, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Protocol
 
+from tunebench.data.readers import cell_fault
 from tunebench.errors import InputError, listing
 from tunebench.recipe.spec import Fraction
 
@@ -31,8 +32,9 @@ class HasRows(Protocol):
 def cut_fraction(rows: HasRows, wanted: Fraction, seed: int, split: str) -> tuple[list[int], list[int]]:
     """Places ``(kept, cut)`` of the rows that stay and of those that form the new split, both ascending.
 
-    With ``group_by`` whole groups are taken until the share is reached, so the split may be a little larger;
-    with ``stratify`` the share is cut from each label. Raises InputError where a side would be empty.
+    With ``group_by`` whole groups are taken until the share is reached, so the split may be a little larger; a group
+    that would make it twice as large is left out while others can serve. With ``stratify`` the share is cut from
+    each label. Raises InputError where a side would be empty.
     """
     if wanted.group_by is not None and wanted.group_by not in rows.columns:
         raise InputError(f"data.{split}.group_by", f"no column {wanted.group_by!r}; columns are {listing(rows.columns)}")
@@ -67,12 +69,25 @@ def _first_share(places: list[int], ids: list[str], fraction: float, seed: int, 
 
 
 def _cut_groups(rows: HasRows, column: str, fraction: float, seed: int, split: str) -> set[int]:
+    unsound = [rows.ids[i] for i, value in enumerate(rows.columns[column]) if cell_fault(value)]
+    if unsound:
+        raise InputError(
+            f"data.{split}.group_by", f"{len(unsound)} rows have no group in {column!r}: {listing(unsound, 5)}; fill it in"
+        )
     groups: dict[str, list[int]] = {}
     for i, value in enumerate(rows.columns[column]):
         groups.setdefault(str(value), []).append(i)
+    wanted = fraction * len(rows.ids)
     cut: set[int] = set()
+    large: list[list[int]] = []
     for name in sorted(groups, key=lambda name: _rank(seed, split, name)):
-        if len(cut) >= fraction * len(rows.ids):
+        if len(cut) >= wanted:
             break
-        cut.update(groups[name])
+        if len(cut) + len(groups[name]) > 2 * wanted:
+            large.append(groups[name])
+        else:
+            cut.update(groups[name])
+    smallest = min(large, key=len, default=[])
+    if not cut or len(cut) + len(smallest) - wanted < wanted - len(cut):  # with it, the split comes nearer to its share
+        cut.update(smallest)
     return cut

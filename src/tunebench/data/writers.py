@@ -33,7 +33,7 @@ def table_writer(path: str | Path, types: dict[str, pa.DataType]) -> Iterator[Wr
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     open_one = {".csv": _delimited, ".tsv": _delimited, ".jsonl": _jsonl, ".parquet": _parquet}[suffix]
     try:
-        with open_one(part, types) as write:
+        with open_one(part, types, "\t" if suffix == ".tsv" else ",") as write:
             yield write
         os.replace(part, path)
     except OSError as error:
@@ -49,9 +49,9 @@ def _rows(columns: dict[str, list[Any]], names: list[str]) -> Iterator[tuple[Any
 
 
 @contextlib.contextmanager
-def _delimited(path: Path, types: dict[str, pa.DataType]) -> Iterator[Write]:
+def _delimited(path: Path, types: dict[str, pa.DataType], delimiter: str) -> Iterator[Write]:
     with path.open("w", encoding="utf-8", newline="") as file:
-        out = csv.writer(file, delimiter="\t" if ".tsv" in path.name.lower() else ",", lineterminator="\n")
+        out = csv.writer(file, delimiter=delimiter, lineterminator="\n")
         out.writerow(types)
         yield lambda columns: out.writerows([_cell(value) for value in row] for row in _rows(columns, list(types)))
 
@@ -62,7 +62,7 @@ def _cell(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _jsonl(path: Path, types: dict[str, pa.DataType]) -> Iterator[Write]:
+def _jsonl(path: Path, types: dict[str, pa.DataType], _: str) -> Iterator[Write]:
     with path.open("w", encoding="utf-8") as file:
         yield lambda columns: _write_objects(file, columns, list(types))
 
@@ -73,7 +73,7 @@ def _write_objects(file: IO[str], columns: dict[str, list[Any]], names: list[str
 
 
 @contextlib.contextmanager
-def _parquet(path: Path, types: dict[str, pa.DataType]) -> Iterator[Write]:
+def _parquet(path: Path, types: dict[str, pa.DataType], _: str) -> Iterator[Write]:
     schema = pa.schema(list(types.items()))
     with pq.ParquetWriter(path, schema) as out:
         yield lambda columns: out.write_table(

@@ -23,8 +23,8 @@ from tunebench.model.pretrained import load_merged, load_pretrained
 from tunebench.model.torch_backend import TorchBackend, to_device
 from tunebench.predict.scorers import TokenScorer
 from tunebench.predict.tokenize import TOKENIZER_FILES, TextEncoder
-from tunebench.recipe.spec import STARTER, Recipe
-from tunebench.runs.bases import base_digest, base_folder
+from tunebench.recipe.spec import Recipe
+from tunebench.runs.bases import base_digest, base_folder, portable_base
 from tunebench.runs.run import Run
 
 
@@ -54,7 +54,7 @@ def save_trained(model: nn.Module, run: Run, recipe: Recipe) -> Path:
     part = _fresh(run.weights)
     if isinstance(model, PeftModel):
         config = model.peft_config["default"]
-        config.base_model_name_or_path = _portable_base(recipe.base.model, run.path)
+        config.base_model_name_or_path = portable_base(recipe.base.model, run.path)
         config.revision = recipe.base.revision
         config.inference_mode = True
         model.save_pretrained(str(part), safe_serialization=True, save_embedding_layers=False)
@@ -145,11 +145,6 @@ def load_checkpoint(model: nn.Module, folder: Path) -> None:
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(saved[name])
-
-
-def _portable_base(model: str, run: Path) -> str:
-    """How an adapter names its base: a local folder relative to the run, anything else as the recipe has it."""
-    return os.path.relpath(model, run) if not model.startswith(STARTER) and Path(model).is_dir() else model
 
 
 def _fresh(target: Path) -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from tunebench.errors import InputError
 from tunebench.predict.linear import LinearScorer
 from tunebench.predict.scorers import ConstantScorer
@@ -17,6 +19,9 @@ def load_baseline(kind: str, folder: Path) -> LinearScorer | ConstantScorer:
     missing = [name for name in BASELINE_FILES[kind] if not (folder / name).is_file()]
     if missing:
         raise InputError(str(folder), f"lacks {', '.join(missing)}; train the run again")
-    if kind == "tfidf":
-        return LinearScorer.load(folder)
-    return ConstantScorer(json.loads((folder / "majority.json").read_text("utf-8"))["shares"])
+    try:
+        if kind == "tfidf":
+            return LinearScorer.load(folder)
+        return ConstantScorer(json.loads((folder / "majority.json").read_text("utf-8"))["shares"])
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise InputError(str(folder), f"is damaged ({error}); train the run again") from None

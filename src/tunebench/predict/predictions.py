@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from tunebench.data.labels import LabelMap
-from tunebench.data.readers import TableReader
+from tunebench.data.readers import TableReader, cell_fault
 from tunebench.metrics import classification_scores, confusion_matrix
 from tunebench.predict.scorers import Scorer, Scores
 
@@ -54,7 +54,7 @@ def predict_texts(
 ) -> Predictions:
     """Predict all rows in order; a row that cannot be scored (no text, a broken line) carries its error instead."""
     problems = [
-        error or (None if text is not None and str(text).strip() else "the text is empty")
+        error or (f"the text {fault}" if (fault := cell_fault(text)) else None)
         for text, error in zip(texts, errors or [None] * len(texts), strict=True)
     ]
     places = [i for i, problem in enumerate(problems) if problem is None]

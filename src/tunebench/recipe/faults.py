@@ -25,6 +25,7 @@ _EXPECTED = {
     "model_attributes_type": "settings such as {{kind: lora}}",
     "string_pattern_mismatch": "letters, digits, '.', '_' or '-' (at most 100, first a letter or digit)",
     "string_too_short": "text that is not empty",
+    "too_short": "a list that is not empty",
     "literal_error": "{expected}",
     "greater_than": "more than {gt}",
     "greater_than_equal": "at least {ge}",

@@ -44,6 +44,7 @@ class _Loader(yaml.SafeLoader):
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
             seen.add(key.value)
+            key.tag = "tag:yaml.org,2002:str"  # keys are names: the labels 1 and true stay two
         return super().construct_mapping(node, deep)
 
     def construct_scalar(self, node: Any) -> Any:
@@ -94,7 +95,8 @@ def parse_yaml(text: str, subject: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise InputError(subject, f"{where}{getattr(error, 'problem', None) or 'not readable as YAML'}") from None
+        reason = getattr(error, "problem", None) or f"not readable as YAML: {getattr(error, 'reason', error)}"
+        raise InputError(subject, f"{where}{reason}") from None
     except (ValueError, RecursionError) as error:
         raise InputError(subject, f"not readable as YAML: {error}") from None
 

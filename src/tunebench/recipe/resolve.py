@@ -51,7 +51,9 @@ def resolve_method(method: Method, architecture: Architecture, pooling: str) -> 
         return method.model_copy(
             update={
                 "target_modules": method.target_modules or _plain(architecture.ia3),
-                "feedforward_modules": method.feedforward_modules or _default_feedforward(method.target_modules, architecture),
+                "feedforward_modules": _default_feedforward(method.target_modules, architecture)
+                if method.feedforward_modules is None
+                else method.feedforward_modules,
                 "modules_to_save": heads if method.modules_to_save is None else method.modules_to_save,
             }
         )

@@ -20,6 +20,7 @@ def _as_label(value: Any) -> Any:
     return str(value).lower() if isinstance(value, int) else value
 
 
+Names = Annotated[list[str], Field(min_length=1)]
 Label = Annotated[str, BeforeValidator(_as_label, json_schema_input_type=str | int | bool)]
 
 
@@ -78,7 +79,7 @@ class Data(Spec):
     max_train_samples: int | None = Field(None, ge=1, description="Train on this many of the training rows, drawn by the seed.")
     id: str | None = Field(None, description="Column that identifies a row; row numbers are used without it.")
     positive_label: Label | None = Field(None, description="Of two labels, the one that precision, recall and F1 speak of.")
-    label_names: dict[Label, str] = Field(default_factory=dict, description="Display name per label; changes display only.")
+    label_names: dict[str, str] = Field(default_factory=dict, description="Display name per label; changes display only.")
 
     @model_validator(mode="after")
     def _two_columns(self) -> Data:
@@ -108,7 +109,7 @@ class Lora(Spec):
     lora_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the update.")
     bias: Literal["none", "all", "lora_only"] = Field("none", description="Which biases are trained too.")
     use_rslora: bool = Field(False, description="Rank-stabilised scale (arXiv 2312.03732).")
-    target_modules: list[str] | Literal["all-linear"] | None = Field(
+    target_modules: Names | Literal["all-linear"] | None = Field(
         None, description="Modules that get an update, by the end of their names; the default follows the architecture."
     )
     modules_to_save: list[str] | None = Field(None, description="New modules trained and saved whole; the default is the head.")
@@ -118,7 +119,7 @@ class Ia3(Spec):
     """Learned rescaling of keys, values and feed-forward activations (Liu et al. 2022, arXiv 2205.05638)."""
 
     kind: Literal["ia3"] = "ia3"
-    target_modules: list[str] | str | None = Field(
+    target_modules: Names | str | None = Field(
         None, description="Modules that are rescaled: ends of names, or one pattern; the default follows the architecture."
     )
     feedforward_modules: list[str] | str | None = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,11 @@ def base_config(folder: Path) -> dict[str, Any]:
 def base_digest(folder: Path) -> str:
     """sha256 over weights, config and tokenizer: another base never passes for this one."""
     return folder_digest(folder)
+
+
+def portable_base(model: str, run: Path) -> str:
+    """How a saved adapter names its base: a local folder relative to the run directory, anything else as the recipe has it."""
+    return os.path.relpath(model, run) if not model.startswith(STARTER) and Path(model).is_dir() else model
 
 
 def check_max_length(base: Base, config: dict[str, Any]) -> None:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import yaml
 
 from tunebench.recipe.spec import STARTER, Recipe
+from tunebench.runs.bases import portable_base
+from tunebench.runs.run import Run
 
 
-def model_card(recipe: Recipe, manifest: dict[str, Any], metrics: dict[str, Any], *, merged: bool = False) -> str:
+def model_card(run: Run, metrics: dict[str, Any], *, merged: bool = False) -> str:
     """``README.md`` for ``adapter/``, ``model/`` or ``merged/``, with a ``model-index`` the hub can read."""
+    recipe, manifest = run.recipe, run.manifest
+    assert recipe.base is not None
     head = yaml.safe_dump(_front_matter(recipe, metrics, merged=merged), sort_keys=False, allow_unicode=True)
-    labels = "\n".join(f"{i}. `{name}`" for i, name in enumerate(manifest["labels"]["names"]))
+    labels = "\n".join(f"- {i}: {json.dumps(name, ensure_ascii=False)}" for i, name in enumerate(manifest["labels"]["names"]))
     return f"""---
 {head}---
 
 # {recipe.name}
 
-{_sentence(recipe, merged=merged)} Fine-tuned with tunebench from the recipe below; the weights in this folder are the ones
-that were scored (proofs: {_proofs(metrics)}).
+{_sentence(recipe, merged=merged)} Fine-tuned with tunebench from the recipe below. Proofs that the saved weights
+are the ones that were scored: {_proofs(metrics)}.
 
 ## Scores
 
@@ -27,18 +32,20 @@ that were scored (proofs: {_proofs(metrics)}).
 
 ## Labels
 
-In the order of the logits, from 0:
+By their place in the logits:
 
-{labels.replace(". `", " = `")}
+{labels}
 
-## Use
+## Use without tunebench
+
+In the run directory, the folder above this one:
 
 ```python
-{_usage(recipe, manifest, merged=merged)}
+{_usage(run, merged=merged)}
 ```
 
-Texts are cut at {recipe.base.max_length if recipe.base else "-"} tokens.
-Intended for texts like those it was trained on; scores elsewhere are unknown.
+Texts are cut at {recipe.base.max_length} tokens. Scores on other kinds of text than the training rows are unknown.
+The base's files have the sha256 `{manifest["base"]["digest"]}` (see `manifest.json`).
 
 ## Recipe
 
@@ -124,25 +131,20 @@ def _scores(metrics: dict[str, Any]) -> str:
     return "\n".join([head, "", "| score | value | interval |", "|---|---|---|", *rows])
 
 
-def _usage(recipe: Recipe, manifest: dict[str, Any], *, merged: bool) -> str:
+def _usage(run: Run, *, merged: bool) -> str:
+    recipe, folder = run.recipe, "merged" if merged else run.weights.name
     assert recipe.base is not None
     kind = "AutoModelForSequenceClassification" if recipe.base.pooling == "cls" else "AutoModelForTokenClassification"
-    labels = len(manifest["labels"]["names"])
-    adapter = recipe.method.kind in ("lora", "ia3") and not merged
-    lines = ["import torch", f"from transformers import AutoTokenizer, {kind}"] + (
-        ["from peft import PeftModel"] if adapter else []
-    )
-    lines += ['tokenizer = AutoTokenizer.from_pretrained(".")']
-    if adapter:
-        lines += [
-            f'base = {kind}.from_pretrained("{_base_name(recipe)}", num_labels={labels})',
-            'model = PeftModel.from_pretrained(base, ".").eval()',
-        ]
+    lines = ["import torch", f"from transformers import AutoTokenizer, {kind}"]
+    if folder == "adapter":
+        lines = [*lines, "from peft import PeftModel", "", *_base_lines(run, kind)]
+        lines += [f'model = PeftModel.from_pretrained(base, "{folder}").eval()']
     else:
-        lines += [f'model = {kind}.from_pretrained(".").eval()']
+        lines += ["", f'model = {kind}.from_pretrained("{folder}").eval()']
     lines += [
-        f'cut = {{"truncation": True, "max_length": {recipe.base.max_length}, "padding": True}}',
-        'inputs = tokenizer(["a text"], return_tensors="pt", **cut)',
+        f'tokenizer = AutoTokenizer.from_pretrained("{folder}")',
+        'texts = ["a text", "another one"]',
+        f'inputs = tokenizer(texts, truncation=True, max_length={recipe.base.max_length}, padding=True, return_tensors="pt")',
         "with torch.no_grad():",
         "    logits = model(**inputs).logits",
     ]
@@ -151,7 +153,19 @@ def _usage(recipe: Recipe, manifest: dict[str, Any], *, merged: bool) -> str:
             'mask = inputs["attention_mask"].unsqueeze(-1)',
             "logits = (logits * mask).sum(1) / mask.sum(1)  # mean over the tokens of each text",
         ]
-    return "\n".join(lines)
+    return "\n".join([*lines, "probabilities = logits.softmax(-1)"])
+
+
+def _base_lines(run: Run, kind: str) -> list[str]:
+    base = run.recipe.base
+    assert base is not None
+    num_labels = len(run.manifest["labels"]["names"])
+    if base.model.startswith(STARTER):
+        head = [f'BASE = "path/to/minilm"  # the folder of {base.model}, printed by: tunebench starter']
+        return [*head, f"base = {kind}.from_pretrained(BASE, num_labels={num_labels})"]
+    revision = f", revision={json.dumps(base.revision)}" if base.revision else ""
+    name = json.dumps(portable_base(base.model, run.path), ensure_ascii=False)
+    return [f"base = {kind}.from_pretrained({name}{revision}, num_labels={num_labels})"]
 
 
 def _shareable(recipe: Recipe) -> dict[str, Any]:

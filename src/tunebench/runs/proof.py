@@ -26,8 +26,7 @@ def prove(name: str, reference: np.ndarray, candidate: np.ndarray, tolerance: fl
     if reference.shape != candidate.shape or reference.size == 0:
         raise TunebenchError(f"proof {name!r}: reference {reference.shape} and candidate {candidate.shape} cannot be compared")
     finite = bool(np.isfinite(reference).all() and np.isfinite(candidate).all())
-    difference = np.abs(reference.astype(np.float64) - candidate.astype(np.float64))
-    largest = float(difference.max()) if finite else float("inf")
+    largest = float(np.abs(reference.astype(np.float64) - candidate.astype(np.float64)).max()) if finite else float("inf")
     flips = int((reference.argmax(axis=1) != candidate.argmax(axis=1)).sum())
     return Proved(name, len(reference), largest, flips, tolerance, finite and largest <= tolerance and flips == 0)
 

@@ -17,7 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from tunebench.errors import InputError, TunebenchError, listing
+from tunebench.errors import InputError, TunebenchError, listing, nearest
 from tunebench.events import Event, Failed, Finished, Stopped, as_record, from_record
 from tunebench.recipe import load, spec
 from tunebench.recipe.resolve import differing_keys
@@ -25,6 +25,9 @@ from tunebench.runs.cache import cached, file_digest, write_atomic
 
 FORMAT_VERSION = 1
 STARTER_RUN = "starter"
+NEEDED = {"manifest.json": ("identity", "labels", "base", "data"), "metrics.json": ("test", "proofs")}
+"""Keys without which a file of a run is damaged."""
+LOCK_ATTEMPTS = 5
 _SHIPPED = Path(str(resources.files("tunebench") / "starter_run"))
 
 
@@ -33,7 +36,7 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._numbered = 0
+        self._numbered: int | None = None
 
     @property
     def name(self) -> str:
@@ -54,7 +57,7 @@ class Run:
     def recipe(self) -> spec.Recipe:
         """The resolved recipe of this run."""
         path = self.path / "recipe.yaml"
-        return load.validate(load.parse_yaml(path.read_text("utf-8"), str(path)), str(path))
+        return load.validate(load.parse_yaml(self._text("recipe.yaml"), str(path)), str(path))
 
     @property
     def weights(self) -> Path:
@@ -66,29 +69,39 @@ class Run:
         path = self.path / "events.jsonl"
         if not path.is_file():
             return
-        with path.open(encoding="utf-8") as file:
-            for line in file:
-                if line.endswith("\n"):
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    return
+                try:
                     yield from_record(json.loads(line))
+                except (ValueError, TypeError, AttributeError, TunebenchError) as error:
+                    raise InputError(str(path), f"line {number} is no event ({error}); the run directory is damaged") from None
 
     def status(self) -> str:
         """``finished``, ``failed``, ``running`` or ``interrupted``: a fold over the events and the lock."""
-        last: Event | None = None
-        for last in self.events():  # noqa: B007 - the last one counts
-            pass
-        if isinstance(last, Finished) or any(isinstance(event, Finished) for event in self.events()):
+        said = [type(event) for event in self.events() if isinstance(event, Finished | Failed)]
+        if Finished in said:
             return "finished"
-        if isinstance(last, Failed):
-            return "failed"
-        return "running" if self._is_locked() else "interrupted"
+        if self._is_locked():
+            return "running"
+        return "failed" if said else "interrupted"
 
     def record(self, event: Event) -> None:
         """Append an event, numbered and dated, and flush it."""
-        record = {"number": self._numbered, "time": round(time.time(), 3), **as_record(event)}
         with self._explained(), (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+            number = self._continued() if self._numbered is None else self._numbered
+            record = {"number": number, "time": round(time.time(), 3), **as_record(event)}
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
             file.flush()
-        self._numbered += 1
+        self._numbered = number + 1
+
+    def _continued(self) -> int:
+        """How many events there are; what stands behind the last whole one is cut off."""
+        path = self.path / "events.jsonl"
+        content = path.read_bytes()
+        os.truncate(path, content.rfind(b"\n") + 1)
+        return content.count(b"\n")
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file whole or not at all."""
@@ -102,31 +115,44 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Hold the run for one process; the lock goes with the process, however it ends."""
         with self._explained(), (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise TunebenchError(f"{self.path}: another process is at work on this run; wait for it or stop it") from None
+            for attempt in range(LOCK_ATTEMPTS):  # a reader of the status holds it for an instant
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if attempt + 1 == LOCK_ATTEMPTS:
+                        raise TunebenchError(
+                            f"{self.path}: another process is at work on this run; wait for it or stop it"
+                        ) from None
+                    time.sleep(0.02)
             yield
 
     def _is_locked(self) -> bool:
-        path = self.path / ".lock"
-        if not path.is_file():
-            return False
-        with path.open("r") as file:
-            try:
+        try:
+            with (self.path / ".lock").open() as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
         return False
+
+    def _text(self, name: str) -> str:
+        try:
+            return (self.path / name).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or error
+            raise InputError(str(self.path / name), f"not readable ({reason}); the run directory is damaged") from None
 
     def _read(self, name: str) -> dict[str, Any]:
         path = self.path / name
         try:
-            found = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(str(path), f"not readable ({error}); the run directory is damaged") from None
-        if not isinstance(found, dict):
-            raise InputError(str(path), "expected a JSON object; the run directory is damaged")
+            found = json.loads(self._text(name))
+        except ValueError as error:
+            raise InputError(str(path), f"not readable as JSON ({error}); the run directory is damaged") from None
+        lacking = [key for key in NEEDED.get(name, ()) if not isinstance(found, dict) or key not in found]
+        if not isinstance(found, dict) or lacking:
+            raise InputError(str(path), f"lacks {listing(lacking) or 'a JSON object'}; the run directory is damaged")
         return found
 
     @contextlib.contextmanager
@@ -145,24 +171,29 @@ def create_run(runs: Path, recipe: spec.Recipe, manifest: dict[str, Any]) -> Run
     Raises InputError where a run of this name was made by another recipe, data or base, naming what differs.
     """
     run = Run(runs / recipe.name)
-    if (run.path / "manifest.json").is_file():
-        differing = differing_keys(run.manifest["identity"], manifest["identity"])
-        if differing:
-            raise InputError(
-                str(run.path),
-                [f"a run of this name exists and differs: {key}" for key in differing]
-                + ["give the recipe another name, or remove that folder"],
-            )
-    elif run.path.exists() and any(run.path.iterdir()):
-        raise InputError(str(run.path), "exists and is not a run; choose another name or --runs folder")
     try:
         run.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TunebenchError(f"{run.path}: cannot be made ({error.strerror}); choose another --runs folder") from error
-    (run.path / "events.jsonl").unlink(missing_ok=True)
-    run.write_json("manifest.json", manifest)
-    run.write_text("recipe.yaml", load.dump_recipe(recipe))
+    if not (run.path / "manifest.json").is_file() and any(path.name != ".lock" for path in run.path.iterdir()):
+        raise InputError(str(run.path), "exists and is not a run; choose another name or --runs folder")
+    with run.locked():  # nothing is touched while another process is at work here
+        if (run.path / "manifest.json").is_file():
+            _refuse_other(run, manifest["identity"])
+        (run.path / "events.jsonl").unlink(missing_ok=True)
+        run.write_json("manifest.json", manifest)
+        run.write_text("recipe.yaml", load.dump_recipe(recipe))
     return run
+
+
+def _refuse_other(run: Run, identity: dict[str, Any]) -> None:
+    differing = differing_keys(run.manifest["identity"], identity)
+    if differing:
+        raise InputError(
+            str(run.path),
+            [f"a run of this name exists and differs: {key}" for key in differing]
+            + ["give the recipe another name, or remove that folder"],
+        )
 
 
 def finished_run(runs: Path, name: str, identity: dict[str, Any]) -> Run | None:
@@ -176,12 +207,21 @@ def finished_run(runs: Path, name: str, identity: dict[str, Any]) -> Run | None:
 def find_run(name: str, runs: Path) -> Run:
     """A run by path, by its name under ``runs``, or the shipped ``starter``; InputError says what there is."""
     for path in (Path(name), runs / name):
-        if (path / "manifest.json").is_file():
+        if _is_run(path):
             return Run(path.resolve())
-    if name == STARTER_RUN and (_SHIPPED / "manifest.json").is_file():
+    if name == STARTER_RUN and _is_run(_SHIPPED):
         return _unpacked_starter()
-    known = [run.name for run in list_runs(runs)] + [STARTER_RUN]
-    raise InputError(name, f"no such run here; runs in {runs} are {listing(known)}; `tunebench train RECIPE` makes one")
+    known = [run.name for run in list_runs(runs)]
+    there = f"runs in {runs} are {listing(known)}" if known else f"there is none in {runs}"
+    shipped = f", and {STARTER_RUN!r} comes with tunebench" if _is_run(_SHIPPED) else ""
+    raise InputError(name, f"no such run{nearest(name, known)}; {there}{shipped}; `tunebench train RECIPE` makes one")
+
+
+def _is_run(path: Path) -> bool:
+    try:
+        return (path / "manifest.json").is_file()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def _unpacked_starter() -> Run:
@@ -197,13 +237,13 @@ def list_runs(runs: Path) -> list[Run]:
     """All run directories directly under a folder, by name."""
     if not runs.is_dir():
         return []
-    return [Run(path) for path in sorted(runs.iterdir()) if (path / "manifest.json").is_file()]
+    return [Run(path) for path in sorted(runs.iterdir()) if _is_run(path)]
 
 
 def summary(run: Run) -> dict[str, Any]:
     """One line about a run for lists; a damaged run says so instead of failing the list."""
     try:
-        recipe, metrics = run.recipe, run.metrics
+        recipe, metrics, _ = run.recipe, run.metrics, run.manifest
         test = metrics.get("test") or {}
         stopped = next((event for event in run.events() if isinstance(event, Stopped)), None)
         return {

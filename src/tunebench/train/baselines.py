@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tunebench.data.dataset import Dataset
-from tunebench.errors import MissingExtra
+from tunebench.errors import InputError, MissingExtra
 from tunebench.metrics import classification_scores, confusion_matrix
 from tunebench.predict.baselines import load_baseline
 from tunebench.predict.linear import LinearScorer, features
@@ -43,11 +43,17 @@ def baseline_folder(method: Majority | Tfidf, data: Dataset) -> Path:
 
 
 def baseline_scores(data: Dataset) -> dict[str, Any]:
-    """Test scores of ``majority`` and ``tfidf`` at their defaults, for the metrics of any run on the same rows."""
-    return {
-        method.kind: json.loads((baseline_folder(method, data) / "scores.json").read_text("utf-8"))["test"]
-        for method in (Majority(), Tfidf())
-    }
+    """Test scores of ``majority`` and ``tfidf`` at their defaults, for the metrics of any run on the same rows.
+
+    None stands for a baseline without scores: the recipe has no test split, or the rows share no words.
+    """
+    scores: dict[str, Any] = {}
+    for method in (Majority(), Tfidf()):
+        try:
+            scores[method.kind] = json.loads((baseline_folder(method, data) / "scores.json").read_text("utf-8"))["test"]
+        except InputError:
+            scores[method.kind] = None
+    return scores
 
 
 def fit_majority(data: Dataset, folder: Path) -> None:
@@ -67,7 +73,10 @@ def fit_tfidf(method: Tfidf, data: Dataset, folder: Path) -> None:
     vectorizer = TfidfVectorizer(
         analyzer=lambda text: features(text, method.ngram_max), min_df=min_df, sublinear_tf=method.sublinear_tf
     )
-    matrix = vectorizer.fit_transform(data.train.texts)
+    try:
+        matrix = vectorizer.fit_transform(data.train.texts)
+    except ValueError as error:  # its words are about a vocabulary without terms
+        raise InputError("baseline 'tfidf'", f"no word occurs in {min_df} training rows (method.min_df); lower it") from error
     model = LogisticRegression(C=method.C, max_iter=1000).fit(matrix, data.labels.ids(data.train.labels))
     weights, bias = model.coef_.T, model.intercept_
     if weights.shape[1] == 1:  # two labels: scikit-learn keeps the second one's weights only

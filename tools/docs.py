@@ -1,0 +1,272 @@
+"""Write the generated parts of the docs, or check them: ``python tools/docs.py [--check]``.
+
+Generated: the settings tables in docs/recipe.md, the help texts in docs/cli.md, the key tables in
+docs/from-trainer.md (each between ``<!-- generated: NAME -->`` and ``<!-- end: NAME -->``), and
+docs/recipe.schema.json as a whole. Checked as well, in every page: recipes load, faulty recipes are refused,
+links and named files are there, and README's file tree names every room and nothing that is not there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import BaseModel
+
+from tunebench.cli import commands
+from tunebench.errors import InputError
+from tunebench.recipe import spec
+from tunebench.recipe.load import parse_yaml, validate
+from tunebench.recipe.trainer_keys import TRAINER_KEYS
+
+ROOT = Path(__file__).resolve().parent.parent
+SCHEMA = "docs/recipe.schema.json"
+HELP_WIDTH = 100
+
+METHODS: tuple[type[BaseModel], ...] = (spec.Full, spec.Head, spec.Lora, spec.Ia3, spec.Majority, spec.Tfidf)
+GROUPS: dict[str, type[BaseModel]] = {
+    "base": spec.Base,
+    "data": spec.Data,
+    "data.validation and data.test, where cut out of the training file": spec.Fraction,
+    "method, kind: lora": spec.Lora,
+    "method, kind: ia3": spec.Ia3,
+    "method, kind: tfidf": spec.Tfidf,
+    "train": spec.Train,
+}
+VERBATIM: dict[str, tuple[str, ...]] = {
+    "TrainingArguments and EarlyStoppingCallback": tuple(f"train.{key}" for key in spec.Train.model_fields),
+    "peft.LoraConfig": tuple(f"method.{key}" for key in spec.Lora.model_fields if key != "kind"),
+    "peft.IA3Config": tuple(f"method.{key}" for key in spec.Ia3.model_fields if key != "kind"),
+    "from_pretrained, tokenizers and the example scripts": ("base.revision", "base.max_length", "data.max_train_samples", "seed"),
+}
+
+_PART = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n).*?(<!-- end: (?P=name) -->)", re.DOTALL)
+_YAML = re.compile(r"^```yaml[ ]*(?P<mark>[^\n]*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+_TREE = re.compile(r"<!-- file tree -->\n```[^\n]*\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+_LINK = re.compile(r"\]\((?!https?://|#|mailto:)(?P<target>[^)#\s]+)[^)]*\)")
+_FILE = re.compile(r"`(?P<path>(?:src|tests|tools|bench|docs)/[\w./-]+)`")
+_FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+
+
+def main() -> None:
+    if sys.argv[1:] not in ([], ["--check"]):
+        sys.exit("usage: python tools/docs.py [--check]")
+    if not sys.argv[1:]:
+        for name, text in expected(ROOT).items():
+            (ROOT / name).write_text(text, "utf-8")
+    if found := faults(ROOT):
+        sys.exit("\n".join(["the docs are not in order:", *(f"- {fault}" for fault in found)]))
+    print("docs: generated parts are up to date; recipes, links and the file tree are sound")
+
+
+def faults(root: Path) -> list[str]:
+    """Everything that is wrong with the docs below ``root``; empty where they are in order."""
+    stale = [
+        f"{name} is out of date; run `make docs`"
+        for name, text in expected(root).items()
+        if not (root / name).is_file() or (root / name).read_text("utf-8") != text
+    ]
+    return stale + unplaced_parts(root) + recipe_faults(root) + broken_links(root) + absent_files(root) + tree_faults(root)
+
+
+def pages(root: Path) -> list[Path]:
+    """Every page of the docs."""
+    return [*sorted(root.glob("*.md")), *sorted(root.glob("docs/**/*.md"))]
+
+
+def expected(root: Path) -> dict[str, str]:
+    """What each file with generated parts should hold, by its path below ``root``."""
+    parts = generated()
+    found = {SCHEMA: json.dumps(spec.Recipe.model_json_schema(), indent=2, ensure_ascii=False) + "\n"}
+    for page in pages(root):
+        text = page.read_text("utf-8")
+        if _PART.search(text):
+            found[str(page.relative_to(root))] = _PART.sub(
+                lambda match: f"{match[1]}{parts.get(match['name'], '')}{match[3]}", text
+            )
+    return found
+
+
+def unplaced_parts(root: Path) -> list[str]:
+    """Generated parts that no page shows, and markers that name no such part."""
+    known = generated()
+    placed = [(page, match["name"]) for page in pages(root) for match in _PART.finditer(page.read_text("utf-8"))]
+    shown = {name for _, name in placed}
+    missing = [f"no page has the marker <!-- generated: {name} -->" for name in known if name not in shown]
+    return missing + [
+        f"{page.relative_to(root)}: there is no generated part {name!r}" for page, name in placed if name not in known
+    ]
+
+
+@cache
+def generated() -> dict[str, str]:
+    """The generated parts by name."""
+    return {
+        "settings": settings_tables(),
+        "help": help_texts(),
+        "trainer-keys": _table(("key there", "here"), [(f"`{key}`", text) for key, text in TRAINER_KEYS.items()]),
+        "verbatim-keys": verbatim_list(),
+    }
+
+
+def settings_tables() -> str:
+    """Every setting of a recipe: one table for the top level, one per group, one of the methods."""
+    kinds = [(f"`{kind.model_fields['kind'].default}`", _meaning(kind.__doc__)) for kind in METHODS]
+    sections = [f"### top level\n\n{_settings(spec.Recipe)}"]
+    for title, group in GROUPS.items():
+        if title == "method, kind: lora":
+            sections.append(f"### method\n\n{_table(('kind', 'meaning'), kinds)}")
+        sections.append(f"### {title}\n\n{_settings(group)}")
+    return "\n".join(sections)
+
+
+def help_texts() -> str:
+    """``--help`` of every command, at a fixed width."""
+    context = click.Context(commands, info_name="tunebench", terminal_width=HELP_WIDTH, help_option_names=["-h", "--help"])
+    texts = [f"## tunebench\n\n```text\n{commands.get_help(context)}\n```\n"]
+    for name in commands.list_commands(context):
+        command = commands.get_command(context, name)
+        assert command is not None
+        inner = click.Context(command, parent=context, info_name=name, terminal_width=HELP_WIDTH)
+        texts.append(f"## tunebench {name}\n\n```text\n{command.get_help(inner)}\n```\n")
+    return "\n".join(texts)
+
+
+def verbatim_list() -> str:
+    """Settings that bear the name they have in transformers or PEFT."""
+    lines = [f"- **{source}:** {', '.join(f'`{key}`' for key in keys)}" for source, keys in VERBATIM.items()]
+    return "\n".join(lines) + "\n"
+
+
+def recipe_faults(root: Path) -> list[str]:
+    """Recipes in the docs that do not load, faulty examples that do, and YAML that says neither."""
+    found = []
+    for page, block in _blocks(root):
+        place = f"{page.relative_to(root)}, YAML block {block['text'].splitlines()[0]!r}"
+        if block["mark"] not in ("recipe", "faulty"):
+            found.append(f"{place}: mark it as ```yaml recipe or ```yaml faulty")
+            continue
+        try:
+            validate(parse_yaml(block["text"], str(page)), str(page))
+        except InputError as error:
+            found += [f"{place}: {fault}" for fault in error.faults] if block["mark"] == "recipe" else []
+        else:
+            found += [f"{place}: is marked as faulty and loads"] if block["mark"] == "faulty" else []
+    return found
+
+
+def _blocks(root: Path) -> Iterator[tuple[Path, re.Match[str]]]:
+    for page in pages(root):
+        for block in _YAML.finditer(page.read_text("utf-8")):
+            yield page, block
+
+
+def broken_links(root: Path) -> list[str]:
+    """Relative links that lead nowhere."""
+    return [
+        f"{page.relative_to(root)}: the link {match['target']} leads nowhere"
+        for page in pages(root)
+        for match in _LINK.finditer(_FENCE.sub("", page.read_text("utf-8")))
+        if not (page.parent / match["target"]).exists()
+    ]
+
+
+def absent_files(root: Path) -> list[str]:
+    """Files of the repository that a page names in `code` and that are not there."""
+    return [
+        f"{page.relative_to(root)} names {match['path']}, which does not exist"
+        for page in pages(root)
+        for match in _FILE.finditer(_FENCE.sub("", page.read_text("utf-8")))
+        if not (root / match["path"]).exists()
+    ]
+
+
+def tree_faults(root: Path) -> list[str]:
+    """Paths in README's file tree that do not exist, and rooms that it does not name."""
+    block = _TREE.search((root / "README.md").read_text("utf-8"))
+    if block is None:
+        return ["README.md has no file tree after the marker <!-- file tree -->"]
+    named = tree_paths(block["text"])
+    rooms = sorted(path.parent for path in root.glob("src/tunebench/*/__init__.py"))
+    rooms += sorted(path for path in root.glob("src/tunebench/*.py") if path.name != "__init__.py")
+    absent = [f"README.md's file tree names {path}, which does not exist" for path in named if not (root / path).exists()]
+    return absent + [
+        f"README.md's file tree lacks {room.relative_to(root)}" for room in rooms if str(room.relative_to(root)) not in named
+    ]
+
+
+def tree_paths(text: str) -> list[str]:
+    """Paths of an indented tree, two spaces a level: the first word of each line."""
+    stack: list[str] = []
+    found = []
+    for line in text.splitlines():
+        if line.strip():
+            level = (len(line) - len(line.lstrip())) // 2
+            stack = [*stack[:level], line.split()[0].rstrip("/")]
+            found.append("/".join(stack))
+    return found
+
+
+def _settings(group: type[BaseModel]) -> str:
+    schema = spec.Recipe.model_json_schema()
+    own = schema if group is spec.Recipe else schema["$defs"][group.__name__]
+    rows = []
+    for key, field in group.model_fields.items():
+        fixed = key == "kind"
+        default = "required" if field.is_required() or fixed else _value(own["properties"][key].get("default"))
+        meaning = "Chooses the method." if fixed else _meaning(field.description or _group_text(key))
+        rows.append((f"`{key}`", _type(own["properties"][key]), default, meaning))
+    return _table(("key", "type", "default", "meaning"), rows)
+
+
+def _group_text(key: str) -> str:
+    return f"Settings of their own, see `{key}` below."
+
+
+def _value(default: Any) -> str:
+    if default in (None, {}, []):
+        return "–"
+    return f"`{json.dumps(default)}`" if not isinstance(default, str) else f"`{default}`"
+
+
+def _type(schema: dict[str, Any]) -> str:
+    """A JSON Schema in a few words."""
+    options = schema.get("anyOf") or schema.get("oneOf")
+    if options:
+        return " or ".join(dict.fromkeys(_type(option) for option in options if option.get("type") != "null"))
+    if "$ref" in schema:
+        return "settings"
+    if "enum" in schema or "const" in schema:
+        return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
+    names = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
+    kind = schema["type"]
+    if kind == "array":
+        return f"list of {_type(schema['items'])}"
+    if kind == "object":
+        return f"{_type(schema['additionalProperties'])} by name"
+    return names[kind] + _bounds(schema)
+
+
+def _bounds(schema: dict[str, Any]) -> str:
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {schema[key]}".removesuffix(".0") for key, sign in signs.items() if key in schema]
+    return f" {', '.join(bounds)}" if bounds else ""
+
+
+def _meaning(text: str | None) -> str:
+    return (text or "").strip().split("\n\n")[0].replace("\n", " ").replace("|", "\\|")
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
