@@ -80,7 +80,7 @@ def test_the_recipe_in_the_card_loads_and_names_no_folder_of_the_machine(tmp_pat
     shared = validate(parse_yaml(block(text, "yaml"), "card"), "card")
     assert shared.base is not None
     assert (shared.base.model, shared.data.train, shared.data.test) == ("minilm", "train.csv", "test.csv")
-    assert 'from_pretrained("../../bases/minilm", num_labels=2)' in text
+    assert 'from_pretrained("../../bases/minilm", id2label=' in text
     assert str(tmp_path) not in text
 
 

@@ -145,8 +145,9 @@ def test_plain_peft_and_transformers_open_what_was_saved_by_the_lines_of_its_car
         assert np.abs(rows - scored_probabilities(run)).max() <= 1e-5, name
 
 
-def test_the_same_recipe_leaves_the_same_bytes(real_run: Callable[..., Run]) -> None:
-    one, other = (real_run("minilm", "lora", "mean", runs=runs) for runs in ("runs", "again"))
+@pytest.mark.parametrize("key", [("minilm", "lora", "mean"), ("distilbert", "ia3", "mean")], ids="-".join)
+def test_the_same_recipe_leaves_the_same_bytes(real_run: Callable[..., Run], key: tuple[str, ...]) -> None:
+    one, other = (real_run(*key, runs=runs) for runs in ("runs", "again"))
     for name in ("adapter/adapter_model.safetensors", "adapter/adapter_config.json", "predictions.parquet", "splits.json"):
         assert (one.path / name).read_bytes() == (other.path / name).read_bytes(), name
     assert one.metrics["test"] == other.metrics["test"]
@@ -157,7 +158,7 @@ def test_the_same_recipe_leaves_the_same_bytes(real_run: Callable[..., Run]) -> 
 def test_batches_order_and_neighbours_change_no_probability(
     real_run: Callable[..., Run], texts: list[str], key: tuple[str, ...]
 ) -> None:
-    run, some = real_run(*key), texts[150:]
+    run, some = real_run(*key), texts[165:]
     alone = bundle.open_scorer(run, batch_size=1).score(some).probabilities
     assert np.ptp(alone[:, 0]) > 1e-3
     for batch_size in (3, 32):
@@ -167,10 +168,11 @@ def test_batches_order_and_neighbours_change_no_probability(
     assert np.abs(shuffled - alone[order]).max() <= 1e-5
 
 
+@pytest.mark.parametrize("key", [("minilm", "ia3", "cls"), ("distilbert", "lora", "cls")], ids="-".join)
 def test_real_reviews_come_back_row_for_row_with_the_probabilities_of_the_scores(
-    real_run: Callable[..., Run], texts: list[str], tmp_path: Path
+    real_run: Callable[..., Run], texts: list[str], tmp_path: Path, key: tuple[str, ...]
 ) -> None:
-    run = real_run("minilm", "ia3", "cls")
+    run = real_run(*key)
     lines = [{"id": f"r{i}", "text": text} for i, text in enumerate([*texts, "", "  "])]
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     done = jobs.predict_file(str(run.path), tmp_path, tmp_path / "in.jsonl", tmp_path / "out.jsonl", None, lambda rows: None)
@@ -184,12 +186,18 @@ def test_real_reviews_come_back_row_for_row_with_the_probabilities_of_the_scores
     assert done["truncated"] == sum(expected.truncated) > 0
 
 
-def test_names_survive_adapter_merge_and_predictions(merged_run: Callable[..., Run]) -> None:
-    run = merged_run("distilbert", "lora", "cls")
+@pytest.mark.parametrize("key", KEYS, ids="-".join)
+def test_names_survive_every_save(merged_run: Callable[..., Run], real_run: Callable[..., Run], key: tuple[str, ...]) -> None:
+    run = (merged_run if key in ADAPTERS else real_run)(*key)
     assert run.manifest["labels"]["names"] == ["negative", "positive"]
-    config = json.loads((run.path / "merged" / "config.json").read_text("utf-8"))
+    whole = run.path / ("merged" if key in ADAPTERS else "model")
+    config = json.loads((whole / "config.json").read_text("utf-8"))
     assert config["id2label"] == {"0": "negative", "1": "positive"}
-    assert config["model_type"] == "distilbert"
+    assert config["model_type"] == ("distilbert" if key[0] == "distilbert" else "bert")
+
+
+def test_a_distilbert_adapter_holds_its_updates_and_its_whole_new_head(real_run: Callable[..., Run]) -> None:
+    run = real_run("distilbert", "lora", "cls")
     weights = load_file(run.weights / "adapter_model.safetensors")
     assert any("q_lin.lora_B" in name and np.abs(array).max() > 0 for name, array in weights.items())
     assert {name.split(".")[2] for name in weights if "lora_" not in name} == {"pre_classifier", "classifier"}

@@ -17,7 +17,7 @@ from scored import scored_probabilities, scored_texts
 from tiny import ARCHITECTURES, METHODS, World, write_recipe
 
 from tunebench import jobs
-from tunebench.errors import GateFailed
+from tunebench.errors import GateFailed, TunebenchError
 from tunebench.events import Proved
 from tunebench.model import bundle
 from tunebench.runs.run import Run
@@ -122,12 +122,7 @@ def spoil(folder: Path, part: str) -> None:
     save_file(weights | {name: -weights[name]}, path, metadata={"format": "pt"})
 
 
-@pytest.mark.parametrize(
-    ("method", "part"), [("lora", "lora_B"), ("ia3", "ia3_l"), ("lora", "classifier"), ("full", "query.weight")]
-)
-def test_a_model_that_was_saved_wrongly_fails_the_run(
-    world: World, warm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, part: str
-) -> None:
+def train_and_save_wrongly(world: World, folder: Path, monkeypatch: pytest.MonkeyPatch, method: str, part: str) -> None:
     save = bundle.save_trained
 
     def save_wrongly(model: Any, run: Run, recipe: Any) -> Path:
@@ -136,13 +131,31 @@ def test_a_model_that_was_saved_wrongly_fails_the_run(
         return folder
 
     monkeypatch.setattr(bundle, "save_trained", save_wrongly)
-    recipe = write_recipe(tmp_path / "wrong.yaml", data=world.data, base=world.bases["bert"], method=METHODS[method])
+    recipe = write_recipe(folder / "wrong.yaml", data=world.data, base=world.bases["bert"], method=METHODS[method])
+    jobs.train(str(recipe), [], folder / "runs", lambda event: None)
+
+
+@pytest.mark.parametrize(
+    ("method", "part"), [("lora", "lora_B"), ("ia3", "ia3_l"), ("lora", "classifier"), ("full", "query.weight")]
+)
+def test_a_model_that_was_saved_wrongly_fails_the_run(
+    world: World, warm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, part: str
+) -> None:
     with pytest.raises(GateFailed, match="proof 'reload' failed on 10 rows") as failure:
-        jobs.train(str(recipe), [], tmp_path / "runs", lambda event: None)
+        train_and_save_wrongly(world, tmp_path, monkeypatch, method, part)
     assert failure.value.exit_code == 3
     run = Run(tmp_path / "runs" / "wrong")
     assert run.status() == "failed"
     assert run.metrics == {}
+
+
+def test_a_run_whose_proof_failed_does_not_predict_as_if_nothing_had_happened(
+    world: World, warm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(GateFailed):
+        train_and_save_wrongly(world, tmp_path, monkeypatch, "lora", "lora_B")
+    with pytest.raises(TunebenchError, match="failed"):
+        jobs.predict_texts("wrong", tmp_path / "runs", ["good film"])
 
 
 def test_a_merge_that_goes_wrong_is_refused_and_leaves_no_merged_folder(
@@ -159,7 +172,8 @@ def test_a_merge_that_goes_wrong_is_refused_and_leaves_no_merged_folder(
         return folder
 
     monkeypatch.setattr(bundle, "save_merged", save_wrongly)
-    with pytest.raises(GateFailed, match="proof 'merge' failed"):
-        jobs.merge(str(run.path), tmp_path, lambda event: None)
+    for _ in range(2):
+        with pytest.raises(GateFailed, match="proof 'merge' failed"):
+            jobs.merge(str(run.path), tmp_path, lambda event: None)
     assert not (run.path / "merged").exists()
     assert run.metrics == before

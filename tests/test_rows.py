@@ -131,6 +131,16 @@ def test_a_broken_line_of_json_keeps_its_place_and_says_what_is_wrong(linear_run
     assert (result["rows"], result["errors"]) == (6, 4)
 
 
+def test_a_file_without_a_single_sound_row_comes_back_whole(linear_run: Run, tiny_run: Any, tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("id,text\n1,\n2,  \n3\n", encoding="utf-8")
+    for run in (linear_run, tiny_run("bert", "lora", "cls")):
+        for into in FORMATS:
+            result = predict(run, source, tmp_path / f"out{into}")
+            assert [row["id"] for row in read_table(tmp_path / f"out{into}")] == ["1", "2", "3"]
+            assert (result["rows"], result["errors"]) == (3, 3)
+
+
 def test_a_text_that_no_tokenizer_takes_carries_its_error(linear_run: Run, tiny_run: Any, tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text('{"text": "good"}\n{"text": "half \\ud83d"}\n{"text": "dull"}\n', encoding="utf-8")

@@ -1,6 +1,6 @@
 """Write the generated parts of the docs, or check them: ``python tools/docs.py [--check]``.
 
-Generated: the settings tables in docs/recipe.md, the help texts in docs/cli.md, the key tables in
+Generated: the settings tables in docs/recipe.md, help texts and presets in docs/cli.md, the key tables in
 docs/from-trainer.md (each between ``<!-- generated: NAME -->`` and ``<!-- end: NAME -->``), and
 docs/recipe.schema.json as a whole. Checked as well, in every page: recipes load, faulty recipes are refused,
 links and named files are there, and README's file tree names every room and nothing that is not there.
@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from tunebench.cli import commands
 from tunebench.errors import InputError
 from tunebench.recipe import spec
-from tunebench.recipe.load import parse_yaml, validate
+from tunebench.recipe.load import parse_yaml, presets, validate
 from tunebench.recipe.trainer_keys import TRAINER_KEYS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,6 +110,7 @@ def generated() -> dict[str, str]:
     return {
         "settings": settings_tables(),
         "help": help_texts(),
+        "presets": preset_table(),
         "trainer-keys": _table(("key there", "here"), [(f"`{key}`", text) for key, text in TRAINER_KEYS.items()]),
         "verbatim-keys": verbatim_list(),
     }
@@ -136,6 +137,13 @@ def help_texts() -> str:
         inner = click.Context(command, parent=context, info_name=name, terminal_width=HELP_WIDTH)
         texts.append(f"## tunebench {name}\n\n```text\n{command.get_help(inner)}\n```\n")
     return "\n".join(texts)
+
+
+def preset_table() -> str:
+    """The presets: name, base, method."""
+    recipes = {name: validate(parse_yaml(text, name), name) for name, text in presets().items()}
+    rows = [(f"`{name}`", one.base.model if one.base else "–", one.method.kind) for name, one in recipes.items()]
+    return _table(("preset", "base", "method"), rows)
 
 
 def verbatim_list() -> str:

@@ -40,7 +40,7 @@ def main() -> None:
         click.echo(f"error: {where}{error.strerror or error}", err=True)
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\ninterrupted; the same command starts again", err=True)
+        click.echo("interrupted; the same command starts again", err=True)
         sys.exit(130)
 
 
@@ -58,7 +58,7 @@ def commands() -> None:
     """
 
 
-@commands.command()
+@commands.command(short_help="Train a recipe or preset into a run directory.")
 @click.argument("recipe")
 @SET
 @RUNS
@@ -87,7 +87,7 @@ def train(recipe: str, overrides: tuple[str, ...], runs: Path, as_json: bool) ->
     show(result, as_json, lambda _: f"{done.run.path} {state}{score}")
 
 
-@commands.command()
+@commands.command(short_help="Score a run on its test split or a labelled file.")
 @click.argument("run")
 @click.option("--data", type=click.Path(), help="A labelled file to score instead of the run's test split.")
 @click.option("--answers", type=click.Path(), help="A file with the labels, where they do not stand in --data.")
@@ -104,7 +104,7 @@ def evaluate(run: str, data: str | None, answers: str | None, id_column: str | N
     show(jobs.evaluate(run, runs, data, answers, id_column), as_json, scores_text)
 
 
-@commands.command()
+@commands.command(short_help="Predict texts or a whole file with a run.")
 @click.argument("run")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--text", "texts", multiple=True, help="A text to predict. May be repeated.")
@@ -146,7 +146,7 @@ def predict(
     )
 
 
-@commands.command()
+@commands.command(short_help="Fold a run's adapter into its base, with proof.")
 @click.argument("run")
 @RUNS
 @JSON
@@ -158,7 +158,7 @@ def merge(run: str, runs: Path, as_json: bool) -> None:
     show(jobs.merge(run, runs, Progress(1)), as_json, lambda found: f"{found['merged']} is ready")
 
 
-@commands.command()
+@commands.command(short_help="Train several recipes and print one table.")
 @click.argument("recipes", nargs=-1, required=True)
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("comparison"), show_default=True, help="Folder for comparison.csv."
@@ -176,7 +176,7 @@ def compare(recipes: tuple[str, ...], output: Path, runs: Path, as_json: bool) -
         click.echo(f"\n{output / 'comparison.csv'}\nruns: " + " ".join(str(runs / row["run"]) for row in rows))
 
 
-@commands.command("runs")
+@commands.command("runs", short_help="List the run directories.")
 @RUNS
 @JSON
 def list_runs(runs: Path, as_json: bool) -> None:
@@ -188,7 +188,7 @@ def list_runs(runs: Path, as_json: bool) -> None:
     show(found, as_json, lambda rows: runs_text(rows) if rows else f"no runs in {runs}; `tunebench train RECIPE` makes one")
 
 
-@commands.command()
+@commands.command(short_help="Count what a method trains and saves.")
 @click.option("--model", required=True, help="A known shape such as bert-base-uncased, or a model folder.")
 @click.option("--method", required=True, help="full, head, lora or ia3.")
 @click.option("--pooling", type=click.Choice(["cls", "mean"]), default="cls", show_default=True, help="As base.pooling.")
@@ -203,7 +203,7 @@ def params(model: str, method: str, pooling: str, num_labels: int, overrides: tu
     show(report.as_dict() if as_json else report, as_json, lambda found: str(found.as_text()))
 
 
-@commands.command()
+@commands.command(short_help="Print versions, hardware and variables.")
 @JSON
 def env(as_json: bool) -> None:
     """Print versions, hardware and variables, ready to paste into an issue."""
@@ -219,7 +219,7 @@ def env(as_json: bool) -> None:
     )
 
 
-@commands.command()
+@commands.command(short_help="Print the JSON Schema of a recipe.")
 def schema() -> None:
     """Print the JSON Schema of a recipe, for editors."""
     from tunebench.recipe.spec import Recipe
@@ -227,7 +227,7 @@ def schema() -> None:
     click.echo(json.dumps(Recipe.model_json_schema(), indent=2, ensure_ascii=False))
 
 
-@commands.command()
+@commands.command(short_help="Fetch the small starter model and real reviews.")
 @JSON
 def starter(as_json: bool) -> None:
     """Unpack the starter files: a small pretrained encoder and real labelled reviews, for machines without a hub."""
@@ -238,7 +238,9 @@ def starter(as_json: bool) -> None:
     show(
         rows,
         as_json,
-        lambda items: "\n".join(f"starter:{item['name']}  {item['bytes'] / 1e6:.1f} MB  {item['licence']}" for item in items),
+        lambda items: "\n".join(
+            f"starter:{item['name']}  {item['bytes'] / 1e6:.1f} MB  {item['path']}\n  {item['licence']}" for item in items
+        ),
     )
 
 

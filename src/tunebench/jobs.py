@@ -24,7 +24,7 @@ from tunebench.predict.baselines import BASELINE_FILES, load_baseline
 from tunebench.predict.scorers import Scorer
 from tunebench.recipe.load import load_recipe, method_from
 from tunebench.recipe.resolve import identity, resolve
-from tunebench.recipe.spec import BASELINES, Majority, Recipe, Tfidf
+from tunebench.recipe.spec import ADAPTERS, BASELINES, Majority, Recipe, Tfidf
 from tunebench.runs import bases, cache, card, environment, proof, starter
 from tunebench.runs.run import FORMAT_VERSION, Run, create_run, find_run, finished_run
 
@@ -97,6 +97,8 @@ def train(source: str, overrides: Sequence[str], runs: Path, watch: Watch) -> Tr
 
 def _fit_model(run: Run, bound: Bound, say: Watch) -> dict[str, Any]:
     """Train a model, keep the best weights, save, score and prove them; returns the metrics."""
+    import torch
+
     from tunebench.model import bundle
     from tunebench.model.methods import count_parameters
     from tunebench.model.worker import ProofWorker
@@ -116,7 +118,7 @@ def _fit_model(run: Run, bound: Bound, say: Watch) -> dict[str, Any]:
         peak = environment.peak_memory_bytes()
         proved = _prove(run, "reload", session.scorer, _proof_texts(data), worker, say)
     shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
-    total, trainable = count_parameters(session.model)
+    (total, trainable), threads = count_parameters(session.model), torch.get_num_threads()
     metrics |= {
         "parameters": {"total": total, "trainable": trainable},
         "train_seconds": stopped.seconds,
@@ -124,6 +126,7 @@ def _fit_model(run: Run, bound: Bound, say: Watch) -> dict[str, Any]:
         "best_step": stopped.best_step,
         "stopped": stopped.reason,
         "adapter_bytes": _weights_bytes(run),
+        "threads": threads,
         "proofs": [proved],
         "baselines": baseline_scores(data),
     }
@@ -222,7 +225,7 @@ def predict_file(
 def merge(name: str, runs: Path, watch: Watch) -> dict[str, Any]:
     """Fold a run's adapter into its base (``merged/``) and prove that nothing changed."""
     run = find_run(name, runs)
-    if run.recipe.method.kind not in ("lora", "ia3"):
+    if run.recipe.method.kind not in ADAPTERS:
         raise InputError(
             run.name, f"its method is {run.recipe.method.kind!r}, which has nothing to merge; {run.weights} is the model"
         )
@@ -237,6 +240,7 @@ def merge(name: str, runs: Path, watch: Watch) -> dict[str, Any]:
         try:
             proved = _prove(run, "merge", unmerged, texts, worker, _saying(run, watch))
         except GateFailed:
+            shutil.rmtree(folder.with_name("merged-failed-its-proof"), ignore_errors=True)  # of an earlier attempt
             folder.rename(folder.with_name("merged-failed-its-proof"))
             raise
         metrics = run.metrics
@@ -247,8 +251,9 @@ def merge(name: str, runs: Path, watch: Watch) -> dict[str, Any]:
 
 
 def compare(sources: Sequence[str], runs: Path, output: Path, say: Callable[[str], None]) -> list[table.Row]:
-    """Train what is not trained yet, each in a process of its own, and write ``comparison.csv``."""
-    names = [load_recipe(source).name for source in sources]
+    """Train the recipes that are not trained yet, each in a process of its own, and write ``comparison.csv`` over all runs."""
+    found = {source: Run(Path(source)) for source in sources if (Path(source) / "manifest.json").is_file()}
+    names = [found[source].name if source in found else load_recipe(source).name for source in sources]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise InputError(
@@ -256,11 +261,13 @@ def compare(sources: Sequence[str], runs: Path, output: Path, say: Callable[[str
         )
     for number, (source, name) in enumerate(zip(sources, names, strict=True), 1):
         say(f"[{number}/{len(sources)}] {name}")
+        if source in found:
+            continue
         command = [sys.executable, "-m", "tunebench.cli", "train", source, "--runs", str(runs)]
         done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
         if done.returncode:
             raise TunebenchError(f"{name} ended with exit code {done.returncode}; its message stands above")
-    rows = table.comparison([Run(runs / name) for name in names])
+    rows = table.comparison([found.get(source, Run(runs / name)) for source, name in zip(sources, names, strict=True)])
     cache.write_atomic(output / "comparison.csv", table.as_csv(rows))
     return rows
 

@@ -123,7 +123,7 @@ def as_text(rows: Sequence[Row]) -> str:
             _bytes(row["adapter_bytes"]),
             f"{row['train_seconds']:.0f} s",
             _bytes(row["peak_memory_bytes"]),
-            f"{row['rows_per_second']:,.0f}",
+            _rate(row["rows_per_second"]),
         )
         for row in rows
     ]
@@ -145,7 +145,13 @@ def _count(number: int) -> str:
     return f"{number:,}"
 
 
+def _rate(number: float) -> str:
+    return f"{number:,.0f}" if number < 1e5 else f"{number / 1e6:,.1f} M"
+
+
 def _bytes(number: int) -> str:
+    if number < 1000:
+        return f"{number} B"
     if number < 1_000_000:
         return f"{number / 1000:,.0f} kB"
     return f"{number / 1e6:,.0f} MB" if number < 1e9 else f"{number / 1e9:,.2f} GB"

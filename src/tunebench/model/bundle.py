@@ -23,7 +23,7 @@ from tunebench.model.pretrained import load_merged, load_pretrained
 from tunebench.model.torch_backend import TorchBackend, to_device
 from tunebench.predict.scorers import TokenScorer
 from tunebench.predict.tokenize import TOKENIZER_FILES, TextEncoder
-from tunebench.recipe.spec import Recipe
+from tunebench.recipe.spec import ADAPTERS, Recipe
 from tunebench.runs.bases import base_digest, base_folder, portable_base
 from tunebench.runs.run import Run
 
@@ -89,7 +89,7 @@ def load_saved(run: Run, form: str = "saved") -> Any:
         raise InputError(
             str(run.path), f"has no {run.weights.name}/ yet (status: {run.status()}); finish it with `tunebench train`"
         )
-    if recipe.method.kind not in ("lora", "ia3"):
+    if recipe.method.kind not in ADAPTERS:
         return to_device(load_merged(run.weights, recipe.base.pooling))
     folder = base_folder(recipe.base)
     if base_digest(folder) != manifest["base"]["digest"]:
@@ -158,6 +158,8 @@ def _finish(part: Path, target: Path, tokenizer_from: Path) -> Path:
     for name in TOKENIZER_FILES:
         if (tokenizer_from / name).is_file():
             shutil.copyfile(tokenizer_from / name, part / name)
+    for path in part.iterdir():
+        path.chmod(0o644)  # safetensors writes 0600, which nobody can serve or share
     shutil.rmtree(target, ignore_errors=True)
     os.replace(part, target)
     return target

@@ -146,6 +146,7 @@ class Tfidf(Spec):
 
 Method = Annotated[Full | Head | Lora | Ia3 | Majority | Tfidf, Field(discriminator="kind")]
 BASELINES = ("majority", "tfidf")
+ADAPTERS = ("lora", "ia3")
 
 
 class Train(Spec):

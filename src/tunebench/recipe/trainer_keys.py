@@ -31,6 +31,8 @@ TRAINER_KEYS: dict[str, str] = {
     "task_type": "`task`",
     "lora_r": "`method.r`",
     "lora_rank": "`method.r`",
+    "rank": "`method.r`",
+    "alpha": "`method.lora_alpha`",
     "use_dora": "not in this version; `method.use_rslora` is",
     "init_lora_weights": "not in this version: A is drawn at random and B is zero, so training starts from the base",
     "evaluation_strategy": "`train.eval_strategy`",

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from tunebench.recipe.spec import STARTER, Recipe
+from tunebench.recipe.spec import ADAPTERS, STARTER, Recipe
 from tunebench.runs.bases import portable_base
 from tunebench.runs.run import Run
 
@@ -55,7 +55,7 @@ The base's files have the sha256 `{manifest["base"]["digest"]}` (see `manifest.j
 
 
 def _front_matter(recipe: Recipe, metrics: dict[str, Any], *, merged: bool) -> dict[str, Any]:
-    adapter = recipe.method.kind in ("lora", "ia3") and not merged
+    adapter = recipe.method.kind in ADAPTERS and not merged
     test = metrics.get("test")
     head: dict[str, Any] = {"library_name": "peft" if adapter else "transformers", "pipeline_tag": "text-classification"}
     if recipe.base and not recipe.base.model.startswith((STARTER, "/")):
@@ -95,7 +95,7 @@ def _sentence(recipe: Recipe, *, merged: bool) -> str:
     }
     return (
         f"{base} with the {recipe.method.kind} update folded in."
-        if merged and recipe.method.kind in ("lora", "ia3")
+        if merged and recipe.method.kind in ADAPTERS
         else kinds[recipe.method.kind]
     )
 
@@ -159,13 +159,13 @@ def _usage(run: Run, *, merged: bool) -> str:
 def _base_lines(run: Run, kind: str) -> list[str]:
     base = run.recipe.base
     assert base is not None
-    num_labels = len(run.manifest["labels"]["names"])
+    labels = f"labels = {json.dumps(run.manifest['labels']['names'], ensure_ascii=False)}"
     if base.model.startswith(STARTER):
         head = [f'BASE = "path/to/minilm"  # the folder of {base.model}, printed by: tunebench starter']
-        return [*head, f"base = {kind}.from_pretrained(BASE, num_labels={num_labels})"]
+        return [labels, *head, f"base = {kind}.from_pretrained(BASE, id2label=dict(enumerate(labels)))"]
     revision = f", revision={json.dumps(base.revision)}" if base.revision else ""
     name = json.dumps(portable_base(base.model, run.path), ensure_ascii=False)
-    return [f"base = {kind}.from_pretrained({name}{revision}, num_labels={num_labels})"]
+    return [labels, f"base = {kind}.from_pretrained({name}{revision}, id2label=dict(enumerate(labels)))"]
 
 
 def _shareable(recipe: Recipe) -> dict[str, Any]:

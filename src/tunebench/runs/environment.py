@@ -10,8 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from tunebench import __version__
+
 PACKAGES = (
-    "tunebench",
     "torch",
     "transformers",
     "peft",
@@ -38,7 +39,7 @@ _SECRET = ("HF_TOKEN",)
 
 def versions() -> dict[str, str | None]:
     """Version per package, None where it is not installed."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
+    found: dict[str, str | None] = {"python": platform.python_version(), "tunebench": __version__}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)

@@ -62,7 +62,7 @@ class Run:
     @property
     def weights(self) -> Path:
         """The folder with what was trained: ``adapter/`` or ``model/``."""
-        return self.path / ("adapter" if self.recipe.method.kind in ("lora", "ia3") else "model")
+        return self.path / ("adapter" if self.recipe.method.kind in spec.ADAPTERS else "model")
 
     def events(self) -> Iterator[Event]:
         """Everything the job said, in order; a half-written last line is left out."""
@@ -208,7 +208,7 @@ def find_run(name: str, runs: Path) -> Run:
     """A run by path, by its name under ``runs``, or the shipped ``starter``; InputError says what there is."""
     for path in (Path(name), runs / name):
         if _is_run(path):
-            return Run(path.resolve())
+            return Run(path)
     if name == STARTER_RUN and _is_run(_SHIPPED):
         return _unpacked_starter()
     known = [run.name for run in list_runs(runs)]
