@@ -95,8 +95,15 @@ def test_runs_without_scores_are_named_together(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         comparison(runs)
     assert caught.value.faults == [
-        f"{name}: has no test scores (status: interrupted); finish it with `tunebench train`" for name in "bc"
+        f"{name}: has no test scores; it is interrupted, finish it with `tunebench train`" for name in "bc"
     ]
+
+
+def test_a_finished_run_without_a_test_split_says_why_it_has_no_scores(tmp_path: Path) -> None:
+    run = finished_run(tmp_path)
+    run.write_json("metrics.json", run.metrics | {"test": None})
+    with pytest.raises(InputError, match="a: has no test scores; its recipe has no test split"):
+        comparison([run])
 
 
 @pytest.mark.parametrize(

@@ -155,9 +155,12 @@ def test_a_finished_run_is_found_by_what_it_was_made_of(tmp_path: Path) -> None:
     assert already_finished(tmp_path, "a", same) is None
 
 
-def test_a_run_of_the_same_name_from_another_recipe_is_refused_naming_the_keys(run: Run) -> None:
+@pytest.mark.parametrize(
+    "event", [EVERY_KIND[1], Stopped(0, 0, "finished", 0.1), Finished([])], ids=lambda event: type(event).__name__
+)
+def test_a_run_of_the_same_name_from_another_recipe_is_refused_naming_the_keys(event: Event, run: Run) -> None:
     other = recipe(seed=7, method={"kind": "lora", "r": 16})
-    before = sorted(path.name for path in run.path.iterdir())
+    run.record(event)
     with pytest.raises(InputError) as caught:
         create_run(run.path.parent, other, manifest(other))
     assert caught.value.faults == [
@@ -166,7 +169,15 @@ def test_a_run_of_the_same_name_from_another_recipe_is_refused_naming_the_keys(r
         "give the recipe another name, or remove that folder",
     ]
     assert Run(run.path).recipe == recipe()
-    assert sorted(path.name for path in run.path.iterdir()) == before
+    assert list(run.events()) == [event]
+
+
+def test_an_attempt_that_failed_before_its_first_step_gives_way_to_the_mended_recipe(run: Run) -> None:
+    for event in (Started(1, 1, 1, 1), Failed("no such module")):
+        run.record(event)
+    mended = recipe(method={"kind": "lora", "r": 16})
+    assert create_run(run.path.parent, mended, manifest(mended)).recipe == mended
+    assert list(run.events()) == []
 
 
 def test_a_folder_that_is_no_run_is_never_written_into(tmp_path: Path) -> None:
@@ -208,7 +219,9 @@ def test_a_run_is_found_by_its_name_and_by_its_path(tmp_path: Path, monkeypatch:
     path = finished_run(tmp_path / "runs", "a").path
     monkeypatch.chdir(tmp_path)
     for name in ("a", "runs/a", "runs/a/", str(path), "./runs/../runs/a"):
-        assert find_run(name, Path("runs")).path == path.resolve()
+        assert find_run(name, Path("runs")).path.resolve() == path.resolve()
+    monkeypatch.chdir(path)
+    assert find_run(".", Path("runs")).name == "a"
 
 
 @pytest.mark.parametrize("name", ["lora-2", "runs", "x" * 300, "", "a\0b"])

@@ -88,6 +88,7 @@ def train(source: str, overrides: Sequence[str], runs: Path, watch: Watch) -> Tr
                     say(Warned(f"{count} texts of {pair} stand there word for word; scores may be too good"))
             fit = _fit_baseline if bound.recipe.method.kind in BASELINES else _fit_model
             run.write_json("metrics.json", fit(run, bound, say))
+            run.write_json("manifest.json", run.manifest | {"end_weights": run.weights_digest()})
             say(Finished(sorted(path.name for path in run.path.iterdir() if not path.name.startswith("."))))
         except (TunebenchError, OSError) as error:
             say(Failed(str(error)))
@@ -131,7 +132,6 @@ def _fit_model(run: Run, bound: Bound, say: Watch) -> dict[str, Any]:
         "baselines": baseline_scores(data),
     }
     run.write_text(f"{run.weights.name}/README.md", card.model_card(run, metrics))
-    run.write_json("manifest.json", run.manifest | {"end_weights": cache.folder_digest(run.weights)})
     curves.draw_curves(run.events(), run.path / "figures" / "curves.pdf", run.name)
     return metrics
 
@@ -235,7 +235,7 @@ def merge(name: str, runs: Path, watch: Watch) -> dict[str, Any]:
 
     texts = _proof_texts(dataset.bind(run.recipe.data, run.recipe.seed, bases.locate))
     with run.locked(), ProofWorker() as worker:
-        unmerged = bundle.open_scorer(run)
+        unmerged = open_scorer(run)
         folder = bundle.save_merged(run)
         try:
             proved = _prove(run, "merge", unmerged, texts, worker, _saying(run, watch))
@@ -286,7 +286,8 @@ def fetch_starter(say: Callable[[str], None]) -> list[starter.StarterFile]:
 
 
 def open_scorer(run: Run) -> Scorer:
-    """What predicts by default for a run: its saved model, the one that was scored."""
+    """What predicts by default for a run: its saved model, byte for byte the one that was scored."""
+    run.check_weights()
     if run.recipe.method.kind in BASELINES:
         return load_baseline(run.recipe.method.kind, run.weights)
     _needs_train_extra()

@@ -33,9 +33,11 @@ Row = dict[str, Any]
 def comparison(runs: Sequence[Run]) -> list[Row]:
     """One row per run, best accuracy first. Raises InputError for runs over different test rows or labels, or unfinished ones."""
     faults = [
-        f"{run.name}: has no test scores (status: {run.status()}); finish it with `tunebench train`"
+        f"{run.name}: has no test scores; "
+        + ("its recipe has no test split" if status == "finished" else f"it is {status}, finish it with `tunebench train`")
         for run in runs
         if not run.metrics.get("test")
+        for status in [run.status()]
     ]
     for key, what in (("test", "other test rows"), ("labels", "other labels")):
         faults += _differing(runs, key, what) if not faults else []

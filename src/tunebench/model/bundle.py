@@ -85,10 +85,6 @@ def load_saved(run: Run, form: str = "saved") -> Any:
     assert recipe.base is not None
     if form == "merged":
         return to_device(load_merged(run.path / "merged", recipe.base.pooling))
-    if not run.weights.is_dir():
-        raise InputError(
-            str(run.path), f"has no {run.weights.name}/ yet (status: {run.status()}); finish it with `tunebench train`"
-        )
     if recipe.method.kind not in ADAPTERS:
         return to_device(load_merged(run.weights, recipe.base.pooling))
     folder = base_folder(recipe.base)

@@ -51,7 +51,7 @@ def versions() -> dict[str, str | None]:
 def hardware() -> dict[str, Any]:
     """Processor, cores and memory (bytes) of this machine."""
     return {
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from tunebench.errors import InputError, TunebenchError, listing, nearest
-from tunebench.events import Event, Failed, Finished, Stopped, as_record, from_record
+from tunebench.events import Event, Failed, Finished, Step, Stopped, as_record, from_record
 from tunebench.recipe import load, spec
 from tunebench.recipe.resolve import differing_keys
-from tunebench.runs.cache import cached, file_digest, write_atomic
+from tunebench.runs.cache import MODEL_FILES, cached, file_digest, folder_digest, write_atomic
 
 FORMAT_VERSION = 1
 STARTER_RUN = "starter"
@@ -41,7 +41,7 @@ class Run:
     @property
     def name(self) -> str:
         """The name in its recipe, which is the name of its folder."""
-        return self.path.name
+        return self.path.resolve().name
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -63,6 +63,21 @@ class Run:
     def weights(self) -> Path:
         """The folder with what was trained: ``adapter/`` or ``model/``."""
         return self.path / ("adapter" if self.recipe.method.kind in spec.ADAPTERS else "model")
+
+    def weights_digest(self) -> str:
+        """sha256 over everything in ``weights`` that decides a prediction."""
+        return folder_digest(self.weights, (*MODEL_FILES, "adapter_config.json", "tfidf.json", "majority.json"))
+
+    def check_weights(self) -> None:
+        """InputError where the saved weights are not, byte for byte, the ones that were scored and proved."""
+        if not self.weights.is_dir():
+            raise InputError(
+                str(self.path), f"has no {self.weights.name}/ (status: {self.status()}); finish it with `tunebench train`"
+            )
+        if self.manifest.get("end_weights") != self.weights_digest():
+            raise InputError(
+                str(self.weights), "holds other files than the ones that were scored; restore them, or train the run again"
+            )
 
     def events(self) -> Iterator[Event]:
         """Everything the job said, in order; a half-written last line is left out."""
@@ -187,8 +202,9 @@ def create_run(runs: Path, recipe: spec.Recipe, manifest: dict[str, Any]) -> Run
 
 
 def _refuse_other(run: Run, identity: dict[str, Any]) -> None:
+    """Only an attempt that failed before its first step may be replaced by another recipe: it holds nothing."""
     differing = differing_keys(run.manifest["identity"], identity)
-    if differing:
+    if differing and any(isinstance(event, Step | Stopped | Finished) for event in run.events()):
         raise InputError(
             str(run.path),
             [f"a run of this name exists and differs: {key}" for key in differing]
