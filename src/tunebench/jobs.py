@@ -90,8 +90,8 @@ def train(source: str, overrides: Sequence[str], runs: Path, watch: Watch) -> Tr
             run.write_json("metrics.json", fit(run, bound, say))
             run.write_json("manifest.json", run.manifest | {"end_weights": run.weights_digest()})
             say(Finished(sorted(path.name for path in run.path.iterdir() if not path.name.startswith("."))))
-        except (TunebenchError, OSError) as error:
-            say(Failed(str(error)))
+        except Exception as error:
+            say(Failed(str(error) if isinstance(error, TunebenchError | OSError) else f"{type(error).__name__}: {error}"))
             raise
     return Trained(run, already_finished=False)
 
@@ -170,6 +170,8 @@ def evaluate(
     labels = LabelMap.from_dict(run.manifest["labels"])
     rows = _test_rows(run) if data is None else _labelled_rows(Path(data), answers, id_column, run.recipe)
     dataset.check_labels({data or "test": rows}, labels)
+    if data is None and not os.access(run.path, os.W_OK):
+        raise InputError(str(run.path), "is read-only, and a look at its test split must be counted there; copy the run first")
     scores = predictions.score_answers(predictions.predict_texts(open_scorer(run), labels, rows.texts), rows.labels)
     if data is None:
         scores["look"] = 1 + sum(isinstance(event, Scored) for event in run.events())
@@ -186,7 +188,7 @@ def predict_texts(name: str, runs: Path, texts: Sequence[str]) -> list[dict[str,
         {
             "text": text,
             "predicted": label,
-            "shown": labels.shown(label) if label else None,
+            "display": {name: labels.shown(name) for name in labels.names},
             "probabilities": {} if error else dict(zip(labels.names, map(float, row), strict=True)),
             "truncated": cut,
             "error": error,
@@ -252,24 +254,31 @@ def merge(name: str, runs: Path, watch: Watch) -> dict[str, Any]:
 
 def compare(sources: Sequence[str], runs: Path, output: Path, say: Callable[[str], None]) -> list[table.Row]:
     """Train the recipes that are not trained yet, each in a process of its own, and write ``comparison.csv`` over all runs."""
-    found = {source: Run(Path(source)) for source in sources if (Path(source) / "manifest.json").is_file()}
-    names = [found[source].name if source in found else load_recipe(source).name for source in sources]
+    finished = {source: Run(Path(source)) for source in sources if (Path(source) / "manifest.json").is_file()}
+    names = [finished[source].name if source in finished else bind(source).recipe.name for source in sources]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise InputError(
             "compare", f"several recipes are named {', '.join(doubled)}; names are run directories, give each its own"
         )
+    cache.write_atomic(output / "comparison.csv", table.as_csv([]))
     for number, (source, name) in enumerate(zip(sources, names, strict=True), 1):
         say(f"[{number}/{len(sources)}] {name}")
-        if source in found:
-            continue
-        command = [sys.executable, "-m", "tunebench.cli", "train", source, "--runs", str(runs)]
-        done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
-        if done.returncode:
-            raise TunebenchError(f"{name} ended with exit code {done.returncode}; its message stands above")
-    rows = table.comparison([found.get(source, Run(runs / name)) for source, name in zip(sources, names, strict=True)])
+        if source not in finished:
+            _train_in_own_process(source, name, runs)
+    rows = table.comparison([finished.get(source, Run(runs / name)) for source, name in zip(sources, names, strict=True)])
     cache.write_atomic(output / "comparison.csv", table.as_csv(rows))
     return rows
+
+
+def _train_in_own_process(source: str, name: str, runs: Path) -> None:
+    """``tunebench train`` as a child: peak memory is then that of one method; a failure keeps its exit code."""
+    command = [sys.executable, "-m", "tunebench.cli", "train", source, "--runs", str(runs)]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        error = TunebenchError(f"{name} ended with exit code {done.returncode}; its message stands above")
+        error.exit_code = done.returncode if done.returncode in (2, 3) else 1
+        raise error
 
 
 def params(model: str, method: str, settings: Sequence[str], pooling: str, num_labels: int) -> ParameterReport:

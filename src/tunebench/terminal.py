@@ -175,9 +175,9 @@ def predictions_text(found: Sequence[dict[str, Any]]) -> str:
             lines.append(f"error: {item['error']}")
             continue
         others = "  ".join(
-            f"{printable(name)} {value:.4f}" for name, value in sorted(item["probabilities"].items(), key=lambda pair: -pair[1])
+            f"{printable(item['display'][name])} {value:.4f}"
+            for name, value in sorted(item["probabilities"].items(), key=lambda pair: -pair[1])
         )
-        lines.append(
-            f"{printable(item['shown'])}  ({others})" + ("  the text was cut at max_length" if item["truncated"] else "")
-        )
+        cut = "  the text was cut at max_length" if item["truncated"] else ""
+        lines.append(f"{printable(item['display'][item['predicted']])}  ({others}){cut}")
     return "\n".join(lines)

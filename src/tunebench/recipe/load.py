@@ -172,7 +172,12 @@ def anchor_paths(recipe: spec.Recipe, folder: Path) -> spec.Recipe:
 
 def dump_recipe(recipe: spec.Recipe) -> str:
     """The recipe as YAML that loads to an equal recipe."""
-    return yaml.dump(recipe.model_dump(mode="json", exclude_none=True), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return dump_yaml(recipe.model_dump(mode="json", exclude_none=True))
+
+
+def dump_yaml(value: Any) -> str:
+    """Plain values as YAML that means the same under YAML 1.1 and 1.2."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def _anchored(path: str, folder: Path) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import yaml
-
+from tunebench.recipe.load import dump_yaml
 from tunebench.recipe.spec import ADAPTERS, STARTER, Recipe
 from tunebench.runs.bases import portable_base
 from tunebench.runs.run import Run
@@ -16,7 +15,7 @@ def model_card(run: Run, metrics: dict[str, Any], *, merged: bool = False) -> st
     """``README.md`` for ``adapter/``, ``model/`` or ``merged/``, with a ``model-index`` the hub can read."""
     recipe, manifest = run.recipe, run.manifest
     assert recipe.base is not None
-    head = yaml.safe_dump(_front_matter(recipe, metrics, merged=merged), sort_keys=False, allow_unicode=True)
+    head = dump_yaml(_front_matter(recipe, metrics, merged=merged))
     labels = "\n".join(f"- {i}: {json.dumps(name, ensure_ascii=False)}" for i, name in enumerate(manifest["labels"]["names"]))
     return f"""---
 {head}---
@@ -50,7 +49,7 @@ The base's files have the sha256 `{manifest["base"]["digest"]}` (see `manifest.j
 ## Recipe
 
 ```yaml
-{yaml.safe_dump(_shareable(recipe), sort_keys=False, allow_unicode=True)}```
+{dump_yaml(_shareable(recipe))}```
 """
 
 
