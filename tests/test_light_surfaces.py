@@ -16,34 +16,37 @@ from tunebench.runs.run import Run
 
 HEAVY = ("torch", "transformers", "peft", "accelerate", "sklearn", "scipy", "pandas", "matplotlib")
 SCRIPT = f"""
-import sys
+import json, sys
 from tunebench.cli import main
-try:
-    main()
-except SystemExit as end:
-    assert not end.code, end.code
-print("heavy:", [name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
+for sys.argv[1:] in json.loads(sys.argv[1]):
+    try:
+        main()
+    except SystemExit as end:
+        print("exit code", end.code)
+print("heavy:", json.dumps([name for name in {HEAVY} if name in sys.modules]))
 """
 HELP_SECONDS = 0.25
 
 
-def heavy_modules_of(*arguments: str) -> tuple[str, list[str]]:
-    """Standard output of a command, and which heavy packages its process had loaded at the end."""
-    done = subprocess.run([sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    line = next(line for line in done.stderr.splitlines() if line.startswith("heavy:"))
-    return done.stdout, json.loads(line.removeprefix("heavy:").replace("'", '"'))
+def shown_and_heavy(*commands: list[str]) -> tuple[str, list[str]]:
+    """What these commands show in one process, and which heavy packages it has loaded at its end."""
+    script = [sys.executable, "-c", SCRIPT, json.dumps(commands)]
+    done = subprocess.run(script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    shown, _, heavy = done.stdout.rpartition("heavy:")
+    return shown, json.loads(heavy)
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["train", "--help"], ["predict", "--help"], ["schema"], ["env"], ["env", "--json"]],
+    [["--help"], ["--version"], ["train", "--help"], ["predict", "--help"], ["schema"], ["env"]],
     ids=" ".join,
 )
 def test_help_schema_and_env_load_nothing_heavy(arguments: list[str]) -> None:
-    shown, heavy = heavy_modules_of(*arguments)
+    shown, heavy = shown_and_heavy(arguments)
     assert heavy == []
     assert shown
+    assert "exit code" not in shown
 
 
 @pytest.mark.parametrize("method", ["majority", "tfidf"])
@@ -52,21 +55,21 @@ def test_a_baseline_evaluates_predicts_and_is_listed_without_torch(
 ) -> None:
     run = baseline_run(method)
     source = write_csv(tmp_path / "in.csv")
-    for arguments, word in (
-        (["evaluate", str(run.path)], "Accuracy"),
-        (["evaluate", str(run.path), "--data", str(source), "--json"], "f1_macro"),
-        (["predict", str(run.path), "--text", "a good film"], "positive"),
-        (["predict", str(run.path), str(source), "--output", str(tmp_path / "out.csv")], "60 rows"),
-        (["runs", "--runs", str(run.path.parent)], method),
-    ):
-        shown, heavy = heavy_modules_of(*arguments)
-        assert heavy == [], arguments
-        assert word in shown
+    shown, heavy = shown_and_heavy(
+        ["evaluate", str(run.path)],
+        ["evaluate", str(run.path), "--data", str(source), "--json"],
+        ["predict", str(run.path), "--text", "a good film"],
+        ["predict", str(run.path), str(source), "--output", str(tmp_path / "out.csv")],
+        ["runs", "--runs", str(run.path.parent)],
+    )
+    assert heavy == []
+    assert [word for word in ("Accuracy", "f1_macro", "positive", "60 rows", f"{method}  ") if word not in shown] == []
+    assert "exit code" not in shown
 
 
 def test_a_trained_model_is_listed_without_torch(tiny_run: Callable[..., Run]) -> None:
     run = tiny_run("bert", "lora", "cls")
-    shown, heavy = heavy_modules_of("runs", "--runs", str(run.path.parent))
+    shown, heavy = shown_and_heavy(["runs", "--runs", str(run.path.parent)])
     assert heavy == []
     assert run.name in shown
 
@@ -74,13 +77,11 @@ def test_a_trained_model_is_listed_without_torch(tiny_run: Callable[..., Run]) -
 def test_bad_input_is_refused_before_torch_is_loaded(world: World, tmp_path: Path) -> None:
     data = write_csv(tmp_path / "bad.csv", [{"id": "1", "text": "good", "label": ""}, {"id": "2", "text": "", "label": "x"}])
     recipe = write_recipe(tmp_path / "bad.yaml", data=data, base=world.bases["bert"])
-    script = SCRIPT.replace("assert not end.code, end.code", "assert end.code == 2, end.code")
-    command = [sys.executable, "-c", script, "train", str(recipe), "--runs", str(tmp_path / "runs")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[-1] == "heavy: []"
-    assert "row 1: 'label' is empty" in done.stderr
-    assert "row 2: 'text' is empty" in done.stderr
+    shown, heavy = shown_and_heavy(["train", str(recipe), "--runs", str(tmp_path / "runs")])
+    assert heavy == []
+    assert "exit code 2" in shown
+    assert "row 1: 'label' is empty" in shown
+    assert "row 2: 'text' is empty" in shown
     assert not (tmp_path / "runs").exists()
 
 

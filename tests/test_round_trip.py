@@ -158,7 +158,7 @@ def test_a_run_whose_proof_failed_does_not_predict_as_if_nothing_had_happened(
         jobs.predict_texts("wrong", tmp_path / "runs", ["good film"])
 
 
-def test_a_merge_that_goes_wrong_is_refused_and_leaves_no_merged_folder(
+def test_a_merge_that_goes_wrong_is_refused_and_never_called_merged(
     tiny_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(Path(shutil.copytree(tiny_run("bert", "lora", "mean").path, tmp_path / "bert-lora-mean")))
@@ -166,10 +166,9 @@ def test_a_merge_that_goes_wrong_is_refused_and_leaves_no_merged_folder(
     before = run.metrics
     save = bundle.save_merged
 
-    def save_wrongly(run: Run) -> Path:
-        folder = save(run)
+    def save_wrongly(run: Run, folder: Path) -> None:
+        save(run, folder)
         spoil(folder, "query.weight")
-        return folder
 
     monkeypatch.setattr(bundle, "save_merged", save_wrongly)
     for _ in range(2):
@@ -177,3 +176,28 @@ def test_a_merge_that_goes_wrong_is_refused_and_leaves_no_merged_folder(
             jobs.merge(str(run.path), tmp_path, lambda event: None)
     assert not (run.path / "merged").exists()
     assert run.metrics == before
+
+
+def test_a_failed_merge_leaves_an_earlier_good_one_alone(
+    merged_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(Path(shutil.copytree(merged_run("bert", "lora", "mean").path, tmp_path / "bert-lora-mean")))
+    before = (run.path / "merged" / "model.safetensors").read_bytes()
+    save = bundle.save_merged
+
+    def save_wrongly(run: Run, folder: Path) -> None:
+        save(run, folder)
+        spoil(folder, "query.weight")
+
+    monkeypatch.setattr(bundle, "save_merged", save_wrongly)
+    with pytest.raises(GateFailed, match="proof 'merge' failed"):
+        jobs.merge(str(run.path), tmp_path, lambda event: None)
+    assert (run.path / "merged" / "model.safetensors").read_bytes() == before
+
+
+def test_a_run_whose_data_is_gone_can_still_be_merged(world: World, warm: None, tmp_path: Path) -> None:
+    data = Path(shutil.copyfile(world.data, tmp_path / "gone.csv"))
+    recipe = write_recipe(tmp_path / "recipe.yaml", data=data, base=world.bases["bert"])
+    run = jobs.train(str(recipe), [], tmp_path / "runs", lambda event: None).run
+    data.unlink()
+    assert jobs.merge(run.name, tmp_path / "runs", lambda event: None)["proof"]["passed"]

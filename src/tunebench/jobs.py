@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tunebench.compare import curves, table
 from tunebench.data import dataset, readers, writers
 from tunebench.data.labels import LabelMap
-from tunebench.errors import GateFailed, InputError, MissingExtra, TunebenchError
+from tunebench.errors import InputError, MissingExtra, TunebenchError
 from tunebench.events import Event, Failed, Finished, Scored, Started, Stopped, Warned, as_record
 from tunebench.predict import predictions
 from tunebench.predict.baselines import BASELINE_FILES, load_baseline
@@ -235,20 +235,17 @@ def merge(name: str, runs: Path, watch: Watch) -> dict[str, Any]:
     from tunebench.model import bundle
     from tunebench.model.worker import ProofWorker
 
-    texts = _proof_texts(dataset.bind(run.recipe.data, run.recipe.seed, bases.locate))
+    candidate, folder = run.path / "merged-unproved", run.path / "merged"
     with run.locked(), ProofWorker() as worker:
         unmerged = open_scorer(run)
-        folder = bundle.save_merged(run)
-        try:
-            proved = _prove(run, "merge", unmerged, texts, worker, _saying(run, watch))
-        except GateFailed:
-            shutil.rmtree(folder.with_name("merged-failed-its-proof"), ignore_errors=True)  # of an earlier attempt
-            folder.rename(folder.with_name("merged-failed-its-proof"))
-            raise
+        bundle.save_merged(run, candidate)
+        proved = _prove(run, "merge", unmerged, _scored_texts(run), worker, _saying(run, watch), form=candidate.name)
         metrics = run.metrics
         metrics["proofs"] = [item for item in metrics["proofs"] if item["name"] != "merge"] + [proved]
+        run.write_text(f"{candidate.name}/README.md", card.model_card(run, metrics, merged=True))
+        shutil.rmtree(folder, ignore_errors=True)
+        candidate.rename(folder)
         run.write_json("metrics.json", metrics)
-        run.write_text("merged/README.md", card.model_card(run, metrics, merged=True))
     return {"run": run.name, "merged": str(folder), "proof": proved}
 
 
@@ -335,9 +332,11 @@ def _score_test(run: Run, data: dataset.Dataset, scorer: Scorer, say: Watch) -> 
     return {"format": FORMAT_VERSION, "test": test, "rows_per_second": len(data.test) / seconds}
 
 
-def _prove(run: Run, name: str, reference: Scorer, texts: list[str], worker: ProofWorker, say: Watch) -> dict[str, Any]:
+def _prove(
+    run: Run, name: str, reference: Scorer, texts: list[str], worker: ProofWorker, say: Watch, form: str = "saved"
+) -> dict[str, Any]:
     """Compare a saved form, opened in a fresh process, with the reference; GateFailed where it is not the same."""
-    form, tolerance = ("merged", proof.MERGE_TOLERANCE) if name == "merge" else ("saved", proof.RELOAD_TOLERANCE)
+    tolerance = proof.RELOAD_TOLERANCE if form == "saved" else proof.MERGE_TOLERANCE
     candidate = worker.logits(run.path, form, texts, run.recipe.settings.per_device_eval_batch_size)
     proved = proof.prove(name, reference.score(texts).logits, candidate, tolerance)
     say(proved)
@@ -345,9 +344,18 @@ def _prove(run: Run, name: str, reference: Scorer, texts: list[str], worker: Pro
 
 
 def _proof_texts(data: dataset.Dataset) -> list[str]:
-    """Texts for proofs, shortest to longest, of the validation or training rows; the test split stays sealed."""
-    texts = sorted((data.validation or data.train).texts, key=len)
-    return texts[:: max(1, len(texts) // proof.PROOF_ROWS)][: proof.PROOF_ROWS]
+    """Texts for the first proof, of the validation or training rows; the test split stays sealed."""
+    return proof.spread((data.validation or data.train).texts)
+
+
+def _scored_texts(run: Run) -> list[str]:
+    """Texts for later proofs: those that the run itself keeps with their predictions, else out of its data."""
+    kept = run.path / "predictions.parquet"
+    if not kept.is_file():
+        return _proof_texts(dataset.bind(run.recipe.data, run.recipe.seed, bases.locate))
+    labels, text = LabelMap.from_dict(run.manifest["labels"]), run.recipe.data.text
+    column = predictions.output_names([text], labels)[text]
+    return proof.spread([str(value) for chunk in readers.open_table(kept).chunks() for value in chunk.columns[column]])
 
 
 def _test_rows(run: Run) -> dataset.Rows:

@@ -64,27 +64,27 @@ def save_trained(model: nn.Module, run: Run, recipe: Recipe) -> Path:
     return _finish(part, run.weights, base)
 
 
-def save_merged(run: Run) -> Path:
-    """Fold a run's adapter into its base in float32 and write ``merged/``, a plain transformers folder."""
+def save_merged(run: Run, folder: Path) -> None:
+    """Fold a run's adapter into its base in float32 and write ``folder``, a plain transformers folder."""
     recipe = run.recipe
     assert recipe.base is not None
     merged = load_saved(run)
     if isinstance(merged, PeftModel):
         merged = merge_adapter(merged)
-    part = _fresh(run.path / "merged")
+    part = _fresh(folder)
     merged.save_pretrained(str(part))
-    return _finish(part, run.path / "merged", run.weights)
+    _finish(part, folder, run.weights)
 
 
 def load_saved(run: Run, form: str = "saved") -> Any:
-    """A run's model from its files: ``saved`` (``adapter/`` on its base, or ``model/``) or ``merged``.
+    """A run's model from its files: ``saved`` (``adapter/`` on its base, or ``model/``) or a merged folder.
 
     Raises InputError where the base is not the one the run was trained on, byte for byte.
     """
     recipe, manifest = run.recipe, run.manifest
     assert recipe.base is not None
-    if form == "merged":
-        return to_device(load_merged(run.path / "merged", recipe.base.pooling))
+    if form != "saved":
+        return to_device(load_merged(run.path / form, recipe.base.pooling))
     if recipe.method.kind not in ADAPTERS:
         return to_device(load_merged(run.weights, recipe.base.pooling))
     folder = base_folder(recipe.base)
@@ -103,7 +103,7 @@ def open_scorer(run: Run, form: str = "saved", batch_size: int | None = None) ->
     """A scorer over a run's saved model: what ``predict``, ``evaluate`` and the proofs use."""
     recipe, manifest = run.recipe, run.manifest
     assert recipe.base is not None
-    folder = run.path / "merged" if form == "merged" else run.weights
+    folder = run.weights if form == "saved" else run.path / form
     model = load_saved(run, form)
     encoder = TextEncoder(folder if (folder / "tokenizer.json").is_file() else base_folder(recipe.base), recipe.base.max_length)
     return make_scorer(model, recipe, encoder, len(manifest["labels"]["names"]), batch_size)

@@ -6,6 +6,8 @@ the candidate's logits is the caller's business (a fresh process: model/worker.p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tunebench.errors import GateFailed, TunebenchError
@@ -16,6 +18,12 @@ RELOAD_TOLERANCE = 1e-6
 MERGE_TOLERANCE = 1e-4
 """Folding updates into float32 weights rounds; measured 1e-6 to 1e-5 on logits (docs/lab-log.md)."""
 PROOF_ROWS = 64
+
+
+def spread(texts: Sequence[str]) -> list[str]:
+    """At most ``PROOF_ROWS`` texts, from the shortest to the longest."""
+    ordered = sorted(texts, key=len)
+    return ordered[:: max(1, len(ordered) // PROOF_ROWS)][:PROOF_ROWS]
 
 
 def prove(name: str, reference: np.ndarray, candidate: np.ndarray, tolerance: float) -> Proved:
