@@ -13,7 +13,7 @@ TORCH ?= -r requirements-torch.txt
 UPGRADE ?=
 
 RUNS := runs/demo
-DEMO := starter-full starter-lora starter-ia3 starter-head starter-majority starter-tfidf
+DEMO := starter-majority starter-tfidf starter-full starter-lora starter-ia3 starter-head
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -110,7 +110,7 @@ wheel: starter ## build the wheel and try it, without torch, in an empty environ
 	$(BIN)/python tools/try_wheel.py
 
 bench-train: starter ## examples per second next to a plain Trainer
-	$(BIN)/python bench/train.py
+	$(BIN)/python bench/train.py --gate
 
 lock: $(STAMP) ## solve pyproject.toml into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra train --extra dev --universal --python-version 3.11 $(UPGRADE) \

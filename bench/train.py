@@ -15,6 +15,7 @@ import json
 import os
 import random
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -39,6 +40,8 @@ from tunebench.train.loop import Examples, Job, fit
 
 IMDB = Path(__file__).resolve().parents[2] / "shared" / "data" / "imdb_train.parquet"
 PLAN_ROWS = 4000
+LEAST_RATIO = 1.7
+MOST_PADDING = 1.05
 
 
 class Clock(TrainerCallback):
@@ -133,6 +136,7 @@ def main() -> None:
     for name, value in (("--rows", 192), ("--rounds", 3), ("--batch-size", 16), ("--max-length", 512)):
         parser.add_argument(name, type=int, default=value)
     parser.add_argument("--data")
+    parser.add_argument("--gate", action="store_true", help="exit 1 where the figures that are asked for are missed")
     args = parser.parse_args()
     recipe = bench_recipe(args)
     source, pool = read_examples(args, recipe)
@@ -170,6 +174,8 @@ def main() -> None:
     }
     print(f"median ratio {summary['ratio_median']} (lowest {summary['ratio_min']}, highest {summary['ratio_max']})")
     print(json.dumps(summary))
+    if args.gate and (summary["ratio_median"] < LEAST_RATIO or factor > MOST_PADDING):
+        sys.exit(f"missed: at least {LEAST_RATIO} times the Trainer and a padding factor of at most {MOST_PADDING} are asked for")
 
 
 if __name__ == "__main__":

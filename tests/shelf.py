@@ -14,7 +14,7 @@ from tunebench.metrics import classification_scores, confusion_matrix
 from tunebench.recipe.load import validate
 from tunebench.recipe.resolve import identity, resolve
 from tunebench.recipe.spec import Recipe
-from tunebench.runs.run import Run, create_run
+from tunebench.runs.run import Run, open_run
 
 GOLD = [0, 1] * 50
 
@@ -56,6 +56,12 @@ def metrics(labels: tuple[str, ...] = ("negative", "positive"), *, wrong: int = 
         "proofs": [proof],
         "baselines": {"majority": {"accuracy": test["accuracy"]}, "tfidf": None},
     }
+
+
+def create_run(runs: Path, made: Recipe, decided: dict[str, Any]) -> Run:
+    """A run directory as ``open_run`` leaves it when its job stops at once."""
+    with open_run(runs, made, decided) as run:
+        return run
 
 
 def finished_run(runs: Path, name: str = "a", *, wrong: int = 10, test: str = "0" * 64, **changes: Any) -> Run:

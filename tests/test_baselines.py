@@ -96,7 +96,7 @@ def test_a_baseline_is_fitted_once_for_the_same_rows_and_shown_beside_every_run(
     assert run.metrics["baselines"] == first
     assert run.metrics["test"]["accuracy"] == first["tfidf"]["accuracy"]
     with pytest.raises(AssertionError, match="fitted again"):
-        baselines.baseline_scores(dataset(tmp_path, ("negative", "positive"), 62))
+        baselines.baseline_folder(Majority(), dataset(tmp_path, ("negative", "positive"), 62))
 
 
 @pytest.mark.parametrize("other", [Tfidf(C=1.0), Tfidf(ngram_max=1), Majority()])

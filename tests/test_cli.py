@@ -71,7 +71,7 @@ def test_every_command_that_shows_a_result_can_print_json() -> None:
         (["train", "a", "--no-such-option"], "No such option"),
         (["train", "a", "--set"], "requires an argument"),
         (["evaluate"], "Missing argument 'RUN'"),
-        (["evaluate", "majority", "--answers", "t.csv"], "--answers belongs to --data"),
+        (["evaluate", "majority", "--answers", "t.csv"], "--answers and --id belong to --data"),
         (["predict", "majority"], "give either --text or FILE"),
         (["predict", "majority", "t.csv", "--text", "x"], "give either --text or FILE"),
         (["predict", "majority", "t.csv"], "FILE needs --output"),

@@ -115,6 +115,7 @@ def test_a_finished_run_without_a_test_split_says_why_it_has_no_scores(tmp_path:
         ("-2+3", "'-2+3"),
         ("\t=1", "'\t=1"),
         ('a,b\n"c"', 'a,b\n"c"'),
+        ("a\rb", "a\rb"),
         ("org/base", "org/base"),
     ],
 )

@@ -109,6 +109,22 @@ def test_training_samples_are_drawn_the_same_way_every_time(tmp_path: Path) -> N
     assert len(drawn[0]) == 20
 
 
+def test_training_samples_are_the_same_rows_whatever_the_order_of_the_file(tmp_path: Path) -> None:
+    mixed = [*ROWS[37:], *ROWS[:37][::-1]]
+    one, other = (
+        bound(write_csv(tmp_path / name, rows), max_train_samples=20, **FRACTIONS).train.ids
+        for name, rows in (("a.csv", ROWS), ("b.csv", mixed))
+    )
+    assert sorted(one) == sorted(other)
+    assert other == [row["id"] for row in mixed if row["id"] in set(one)]
+
+
+def test_a_smaller_training_sample_is_part_of_a_larger_one(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "t.csv", ROWS)
+    few, many = (set(bound(path, max_train_samples=number, **FRACTIONS).train.ids) for number in (10, 20))
+    assert few < many
+
+
 def test_fewer_training_samples_leave_the_other_splits_alone(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "t.csv", ROWS)
     whole, part = bound(path, **FRACTIONS), bound(path, max_train_samples=20, **FRACTIONS)

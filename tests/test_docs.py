@@ -87,6 +87,8 @@ def test_text_around_a_generated_part_stays(small: Path) -> None:
         (f"```yaml faulty\n{RECIPE}```\n", "is marked as faulty and loads"),
         (f"```yaml\n{RECIPE}```\n", "mark it as"),
         ("[gone](docs/gone.md)\n", "docs/gone.md leads nowhere"),
+        ("<!-- fill in: the table -->\n", "a placeholder is left, '<!-- fill in'"),
+        ("(the table goes here)\n", "a placeholder is left, 'goes here'"),
         ("see `tests/test_gone.py`\n", "tests/test_gone.py, which does not exist"),
         ("<!-- generated: nothing -->\n<!-- end: nothing -->\n", "there is no generated part 'nothing'"),
     ],

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from tiny import World, write_csv, write_recipe
 
+from tunebench.errors import TunebenchError
+from tunebench.model.worker import ProofWorker
 from tunebench.runs.run import Run
 
 HEAVY = ("torch", "transformers", "peft", "accelerate", "sklearn", "scipy", "pandas", "matplotlib")
@@ -93,3 +95,19 @@ def test_help_is_there_in_a_quarter_of_a_second() -> None:
 
     best = min(seconds() for _ in range(7))
     assert best <= HELP_SECONDS
+
+
+def test_files_in_the_users_folder_shadow_no_module_of_a_child_process(tmp_path: Path) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit('code out of the data folder was run')")
+    recipe = write_recipe(tmp_path / "majority.yaml", data=write_csv(tmp_path / "in.csv"), method={"kind": "majority"})
+    script = "from tunebench.cli import main; main()"
+    command = [sys.executable, "-P", "-c", script, "compare", recipe.name, "--json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, [row["run"] for row in json.loads(done.stdout)]) == (0, ["majority"]), done.stderr
+
+
+def test_the_proof_worker_runs_no_code_of_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit('code out of the data folder was run')")
+    monkeypatch.chdir(tmp_path)
+    with ProofWorker() as worker, pytest.raises(TunebenchError, match=r"manifest\.json|recipe\.yaml"):
+        worker.logits(tmp_path, "saved", ["a text"], 1)

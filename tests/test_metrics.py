@@ -87,10 +87,58 @@ def test_the_same_counts_always_give_the_same_intervals() -> None:
     assert scores(GOLD, PREDICTED, ["a", "b"]) == scores(GOLD[::-1], PREDICTED[::-1], ["a", "b"])
 
 
-def test_every_interval_holds_its_figure() -> None:
-    found = scores(GOLD * 9, PREDICTED * 9, ["a", "b"], "b")
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        np.array([[27, 9], [18, 36]]),
+        np.array([[5, 0], [0, 5]]),
+        np.array([[0, 5], [5, 0]]),
+        np.array([[700, 0], [588, 0]]),
+        np.array([[0, 0], [0, 3]]),
+        np.diag([1, 1, 0, 400]),
+        np.ones((7, 7), dtype=np.int64),
+        np.zeros((2, 2), dtype=np.int64),
+    ],
+)
+def test_every_interval_holds_its_figure(matrix: np.ndarray) -> None:
+    labels = [f"l{i}" for i in range(len(matrix))]
+    found = classification_scores(matrix, labels, labels[-1] if len(labels) == 2 else None)
     figures = [found[key] for key in ("accuracy", "precision", "recall", "f1", "f1_macro")]
+    figures += [label[key] for label in found["per_label"].values() for key in ("precision", "recall", "f1")]
     assert all(0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1 for figure in figures)
+
+
+def test_ten_of_ten_right_do_not_prove_a_perfect_classifier() -> None:
+    found = scores([0, 1] * 5, [0, 1] * 5, ["a", "b"], "b")
+    assert found["accuracy"]["low"] == pytest.approx(0.722, abs=1e-3)
+    for key in ("f1", "f1_macro"):
+        assert 0.65 < found[key]["low"] < 0.85
+        assert (found[key]["value"], found[key]["high"]) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("hits", [1, 5, 50, 1000])
+def test_the_interval_of_a_perfect_f1_is_the_one_computed_by_formula(hits: int) -> None:
+    beta = pytest.importorskip("scipy.stats").beta
+    # Goutte and Gaussier 2005, section 3: F1 = 2(1 - q) / (2 - q), where q ~ Beta(false, true) of the posterior
+    q = float(beta.ppf(0.975, 0.5, hits + 0.25))
+    found = classification_scores(np.diag([hits, hits]), ["a", "b"], "b")["f1"]
+    assert found["low"] == pytest.approx(2 * (1 - q) / (2 - q), rel=0.03)
+
+
+def test_many_rows_give_the_interval_of_the_plain_bootstrap() -> None:
+    matrix = np.array([[505, 135], [161, 487]])
+    n = int(matrix.sum())
+    drawn = np.random.default_rng(7).multinomial(n, matrix.reshape(-1) / n, size=100_000)
+    each = [2 * hits / (2 * hits + drawn[:, 1] + drawn[:, 2]) for hits in (drawn[:, 0], drawn[:, 3])]
+    found = classification_scores(matrix, ["a", "b"], "b")
+    for key, samples in (("f1", each[1]), ("f1_macro", (each[0] + each[1]) / 2)):
+        assert [found[key]["low"], found[key]["high"]] == pytest.approx(np.quantile(samples, [0.025, 0.975]), abs=0.003)
+
+
+def test_a_label_that_never_occurs_leaves_its_f1_open() -> None:
+    never = scores([0, 0, 1], [0, 0, 1], ["a", "b", "never"])["per_label"]["never"]["f1"]
+    assert never["low"] == 0.0
+    assert never["high"] > 0.9
 
 
 def test_more_rows_narrow_the_interval() -> None:
@@ -99,7 +147,7 @@ def test_more_rows_narrow_the_interval() -> None:
         assert many[key]["high"] - many[key]["low"] < 0.4 * (few[key]["high"] - few[key]["low"])
 
 
-def test_the_bootstrap_covers_the_truth_about_as_often_as_it_says() -> None:
+def test_the_interval_of_f1_covers_the_truth_about_as_often_as_it_says() -> None:
     generator = np.random.default_rng(1)
     truth = np.array([[0.35, 0.15], [0.1, 0.4]])
     f1 = 2 * 0.4 / (2 * 0.4 + 0.15 + 0.1)

@@ -68,9 +68,15 @@ def test_a_byte_order_mark_is_no_part_of_the_first_object(tmp_path: Path) -> Non
     assert read(file(tmp_path, "t.jsonl", b'\xef\xbb\xbf{"text": "a"}\n'))[0] == {"text": ["a"]}
 
 
-def test_blank_lines_are_no_rows(tmp_path: Path) -> None:
+def test_blank_lines_among_several_columns_are_no_rows(tmp_path: Path) -> None:
     assert read(file(tmp_path, "t.csv", "\n\ntext,label\n\na,b\n\n\nc,d\n\n"))[0] == {"text": ["a", "c"], "label": ["b", "d"]}
     assert read(file(tmp_path, "t.jsonl", '\n{"text": "a"}\n  \n{"text": "b"}\n'))[0] == {"text": ["a", "b"]}
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+def test_a_blank_line_under_a_single_column_is_a_row_with_an_empty_cell(name: str, tmp_path: Path) -> None:
+    found = read(file(tmp_path, name, '\n\ntext\n\na\n\r\n""\nb\n\n'))
+    assert found == ({"text": ["", "a", "", "", "b", ""]}, [None] * 6)
 
 
 def test_rows_with_too_few_or_too_many_fields_stay_in_their_place_with_an_error(tmp_path: Path) -> None:
@@ -193,6 +199,10 @@ def test_objects_with_other_keys_share_all_columns(tmp_path: Path) -> None:
         (["null"], pa.string()),
         ([str(2**63)], pa.string()),
         ([str(-(2**63))], pa.int64()),
+        ([str(2**53), "2.5"], pa.float64()),
+        ([str(2**53 + 1), "2"], pa.int64()),
+        ([str(2**53 + 1), "2.5"], pa.string()),
+        ([str(-(2**53) - 1), "2.5"], pa.string()),
     ],
 )
 def test_the_type_of_a_column_of_json_holds_all_its_values(values: list[str], kind: pa.DataType, tmp_path: Path) -> None:

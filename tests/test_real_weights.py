@@ -30,11 +30,12 @@ KEYS = [
     ("minilm", "lora", "mean"),
     ("minilm", "ia3", "cls"),
     ("minilm", "full", "mean"),
+    ("minilm", "head", "mean"),
     ("distilbert", "lora", "cls"),
     ("distilbert", "ia3", "mean"),
 ]
-ADAPTERS = [key for key in KEYS if key[1] != "full"]
-METHODS = {"lora": {"kind": "lora", "r": 8, "lora_dropout": 0.1}, "ia3": {"kind": "ia3"}, "full": {"kind": "full"}}
+ADAPTERS = [key for key in KEYS if key[1] in ("lora", "ia3")]
+METHODS = {kind: {"kind": kind} for kind in ("ia3", "full", "head")} | {"lora": {"kind": "lora", "r": 8, "lora_dropout": 0.1}}
 TRAIN = {
     "max_steps": 6,
     "learning_rate": None,
@@ -145,10 +146,13 @@ def test_plain_peft_and_transformers_open_what_was_saved_by_the_lines_of_its_car
         assert np.abs(rows - scored_probabilities(run)).max() <= 1e-5, name
 
 
-@pytest.mark.parametrize("key", [("minilm", "lora", "mean"), ("distilbert", "ia3", "mean")], ids="-".join)
+@pytest.mark.parametrize(
+    "key", [("minilm", "lora", "mean"), ("minilm", "full", "mean"), ("distilbert", "ia3", "mean")], ids="-".join
+)
 def test_the_same_recipe_leaves_the_same_bytes(real_run: Callable[..., Run], key: tuple[str, ...]) -> None:
     one, other = (real_run(*key, runs=runs) for runs in ("runs", "again"))
-    for name in ("adapter/adapter_model.safetensors", "adapter/adapter_config.json", "predictions.parquet", "splits.json"):
+    saved = [path.relative_to(one.path).as_posix() for path in one.weights.iterdir() if path.suffix in (".safetensors", ".json")]
+    for name in (*saved, "predictions.parquet", "splits.json"):
         assert (one.path / name).read_bytes() == (other.path / name).read_bytes(), name
     assert one.metrics["test"] == other.metrics["test"]
     assert one.metrics["best_step"] == other.metrics["best_step"]

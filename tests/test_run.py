@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shelf import finished_run, manifest, recipe
+from shelf import create_run, finished_run, manifest, recipe
 
 from tunebench.errors import InputError, TunebenchError
 from tunebench.events import (
@@ -30,8 +30,7 @@ from tunebench.events import (
     as_record,
     from_record,
 )
-from tunebench.runs.run import Run, create_run, find_run, list_runs, summary
-from tunebench.runs.run import finished_run as already_finished
+from tunebench.runs.run import Run, find_run, list_runs, summary
 
 EVERY_KIND: list[Event] = [
     Started(10, 100, 5, 50),
@@ -145,14 +144,18 @@ def test_an_unfinished_run_of_the_same_recipe_begins_again(run: Run) -> None:
     assert (again.path, list(again.events())) == (run.path, [])
 
 
-def test_a_finished_run_is_found_by_what_it_was_made_of(tmp_path: Path) -> None:
+def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
     run = finished_run(tmp_path)
-    same = manifest(recipe())["identity"]
-    assert already_finished(tmp_path, "a", same) is not None
-    assert already_finished(tmp_path, "a", same | {"seed": 1}) is None
-    assert already_finished(tmp_path, "b", same) is None
+    before = {path.name: path.read_bytes() for path in run.path.iterdir()}
+    again = create_run(tmp_path, recipe(), manifest(recipe()) | {"created": "later"})
+    assert again.is_finished()
+    assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
+
+
+def test_a_run_that_lost_its_events_begins_again(tmp_path: Path) -> None:
+    run = finished_run(tmp_path)
     (run.path / "events.jsonl").unlink()
-    assert already_finished(tmp_path, "a", same) is None
+    assert not create_run(tmp_path, recipe(), manifest(recipe())).is_finished()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ REVIEWS = (
     "category,text,movie_name,has_plot_and_reviews\n"
     'plot,"A bank manager, strict at work.",the_bank,True\n'
     'fresh,"Moving, and\nlong.",the_bank,True\n'
-    "rotten,Dull.,the_bank,True\n"
+    'rotten,"Dull.\r",the_bank,True\n'
     "fresh,Très bien,a_film,False\n"
 )
 EVIL = "raise SystemExit('the download was run')\n"
@@ -106,7 +106,8 @@ def test_only_the_named_members_are_unpacked_and_odd_paths_are_not_followed(home
 def test_reviews_are_numbered_in_file_order_with_label_names_and_without_plots() -> None:
     starter.fetch_starter(quiet)
     assert starter.starter_path("reviews").read_bytes().decode() == (
-        'id,movie,label,text\n1,the_bank,positive,"Moving, and\nlong."\n2,the_bank,negative,Dull.\n3,a_film,positive,Très bien\n'
+        'id,movie,label,text\n1,the_bank,positive,"Moving, and\nlong."\n'
+        '2,the_bank,negative,"Dull.\r"\n3,a_film,positive,Très bien\n'
     )
 
 

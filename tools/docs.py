@@ -3,7 +3,8 @@
 Generated: the settings tables in docs/recipe.md, help texts and presets in docs/cli.md, the key tables in
 docs/from-trainer.md (each between ``<!-- generated: NAME -->`` and ``<!-- end: NAME -->``), and
 docs/recipe.schema.json as a whole. Checked as well, in every page: recipes load, faulty recipes are refused,
-links and named files are there, and README's file tree names every room and nothing that is not there.
+links and named files are there, README's file tree names every room and nothing that is not there, and no
+placeholder is left.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ _YAML = re.compile(r"^```yaml[ ]*(?P<mark>[^\n]*)\n(?P<text>.*?)^```$", re.DOTAL
 _TREE = re.compile(r"<!-- file tree -->\n```[^\n]*\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\((?!https?://|#|mailto:)(?P<target>[^)#\s]+)[^)]*\)")
 _FILE = re.compile(r"`(?P<path>(?:src|tests|tools|bench|docs)/[\w./-]+)`")
+_PLACEHOLDER = re.compile(r"<!--\s*fill in|goes here", re.IGNORECASE)
 _FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -72,7 +74,8 @@ def faults(root: Path) -> list[str]:
         for name, text in expected(root).items()
         if not (root / name).is_file() or (root / name).read_text("utf-8") != text
     ]
-    return stale + unplaced_parts(root) + recipe_faults(root) + broken_links(root) + absent_files(root) + tree_faults(root)
+    checks = (unplaced_parts, recipe_faults, broken_links, absent_files, tree_faults, placeholders)
+    return stale + [fault for check in checks for fault in check(root)]
 
 
 def pages(root: Path) -> list[Path]:
@@ -192,6 +195,16 @@ def absent_files(root: Path) -> list[str]:
         for page in pages(root)
         for match in _FILE.finditer(_FENCE.sub("", page.read_text("utf-8")))
         if not (root / match["path"]).exists()
+    ]
+
+
+def placeholders(root: Path) -> list[str]:
+    """Places where a page still waits for its content."""
+    return [
+        f"{page.relative_to(root)}, line {number}: a placeholder is left, {match[0]!r}"
+        for page in pages(root)
+        for number, line in enumerate(page.read_text("utf-8").splitlines(), 1)
+        for match in _PLACEHOLDER.finditer(line)
     ]
 
 

@@ -99,8 +99,8 @@ def evaluate(run: str, data: str | None, answers: str | None, id_column: str | N
     from tunebench import jobs
     from tunebench.terminal import scores_text
 
-    if answers is not None and data is None:
-        raise click.UsageError("--answers belongs to --data: the file with the texts")
+    if data is None and (answers is not None or id_column is not None):
+        raise click.UsageError("--answers and --id belong to --data: the file with the texts")
     show(jobs.evaluate(run, runs, data, answers, id_column), as_json, scores_text)
 
 
@@ -173,7 +173,7 @@ def compare(recipes: tuple[str, ...], output: Path, runs: Path, as_json: bool) -
     rows = jobs.compare(recipes, runs, output, lambda line: click.echo(line, err=True))
     show(rows, as_json, as_text)
     if not as_json:
-        click.echo(f"\n{output / 'comparison.csv'}\nruns: " + " ".join(str(runs / row["run"]) for row in rows))
+        click.echo(f"\n{output / 'comparison.csv'}\nruns: " + " ".join(row["path"] for row in rows))
 
 
 @commands.command("runs", short_help="List the run directories.")

@@ -26,7 +26,7 @@ from tunebench.recipe.load import load_recipe, method_from
 from tunebench.recipe.resolve import identity, resolve
 from tunebench.recipe.spec import ADAPTERS, BASELINES, Majority, Recipe, Tfidf
 from tunebench.runs import bases, cache, card, environment, proof, starter
-from tunebench.runs.run import FORMAT_VERSION, Run, create_run, find_run, finished_run
+from tunebench.runs.run import FORMAT_VERSION, Run, find_run, open_run
 
 if TYPE_CHECKING:
     from tunebench.model.parameters import ParameterReport
@@ -58,11 +58,12 @@ def bind(source: str, overrides: Sequence[str] = ()) -> Bound:
     recipe, base = load_recipe(source, overrides), None
     if recipe.base is not None:
         folder = bases.base_folder(recipe.base)
-        config = bases.base_config(folder)
-        bases.check_max_length(recipe.base, config)
+        config, pinned = bases.base_config(folder), bases.pinned(recipe.base, folder)
+        bases.check_max_length(pinned, config)
+        recipe = recipe.model_copy(update={"base": pinned})
         base = {
-            "model": recipe.base.model,
-            "revision": recipe.base.revision,
+            "model": pinned.model,
+            "revision": pinned.revision,
             "architecture": config.get("model_type"),
             "digest": bases.base_digest(folder),
         }
@@ -75,11 +76,9 @@ def train(source: str, overrides: Sequence[str], runs: Path, watch: Watch) -> Tr
     """Turn a recipe into a run: fit it, score the test split once, prove what was saved, close."""
     _needs_train_extra()
     bound = bind(source, overrides)
-    done = finished_run(runs, bound.recipe.name, bound.identity)
-    if done is not None:
-        return Trained(done, already_finished=True)
-    run = create_run(runs, bound.recipe, _manifest(bound))
-    with run.locked():
+    with open_run(runs, bound.recipe, _manifest(bound)) as run:
+        if run.is_finished():
+            return Trained(run, already_finished=True)
         say = _saying(run, watch)
         try:
             run.write_text("splits.json", json.dumps({name: rows.ids for name, rows in bound.data.splits().items()}) + "\n")
@@ -98,16 +97,18 @@ def train(source: str, overrides: Sequence[str], runs: Path, watch: Watch) -> Tr
 
 def _fit_model(run: Run, bound: Bound, say: Watch) -> dict[str, Any]:
     """Train a model, keep the best weights, save, score and prove them; returns the metrics."""
-    import torch
-
-    from tunebench.model import bundle
-    from tunebench.model.methods import count_parameters
     from tunebench.model.worker import ProofWorker
-    from tunebench.train.baselines import baseline_scores
-    from tunebench.train.session import fit_and_keep_best, prepare
+    from tunebench.train.baselines import baseline_scores, fit_baselines
 
     recipe, data, stopped = bound.recipe, bound.data, Stopped(0, 0, "", 0.0)
     with ProofWorker() as worker:
+        fit_baselines(data)
+        import torch
+
+        from tunebench.model import bundle
+        from tunebench.model.methods import count_parameters
+        from tunebench.train.session import fit_and_keep_best, prepare
+
         session = prepare(recipe, data)
         for message in session.warnings:
             say(Warned(message))
@@ -147,13 +148,12 @@ def _fit_baseline(run: Run, bound: Bound, say: Watch) -> dict[str, Any]:
     for name in BASELINE_FILES[method.kind]:
         shutil.copyfile(folder / name, run.weights / name)
     scorer = load_baseline(method.kind, run.weights)
-    size, seconds = scorer.num_parameters, json.loads((folder / "scores.json").read_text("utf-8"))["train_seconds"]
+    size, cost = scorer.num_parameters, json.loads((folder / "cost.json").read_text("utf-8"))
     say(Started(0, len(bound.data.train), size, size))
-    say(Stopped(0, 0, "finished", seconds))
+    say(Stopped(0, 0, "finished", cost["train_seconds"]))
     return _score_test(run, bound.data, scorer, say) | {
         "parameters": {"total": size, "trainable": size},
-        "train_seconds": seconds,
-        "peak_memory_bytes": environment.peak_memory_bytes(),
+        **cost,
         "best_step": 0,
         "stopped": "finished",
         "adapter_bytes": _weights_bytes(run),
@@ -212,9 +212,9 @@ def predict_file(
     )
     if source.resolve() == output.resolve():
         raise InputError(str(output), "is the input file; inputs are never overwritten, choose another --output")
-    counts = {"rows": 0, "errors": 0, "truncated": 0}
+    counts, scorer = {"rows": 0, "errors": 0, "truncated": 0}, open_scorer(run)
     with writers.table_writer(output, predictions.output_types(reader.types, labels)) as write:
-        for columns, found in predictions.predict_table(reader, column, open_scorer(run), labels):
+        for columns, found in predictions.predict_table(reader, column, scorer, labels):
             write(columns)
             counts["rows"] += len(found.errors)
             counts["errors"] += sum(error is not None for error in found.errors)
@@ -258,7 +258,8 @@ def compare(sources: Sequence[str], runs: Path, output: Path, say: Callable[[str
         raise InputError(
             "compare", f"several recipes are named {', '.join(doubled)}; names are run directories, give each its own"
         )
-    cache.write_atomic(output / "comparison.csv", table.as_csv([]))
+    cache.write_atomic(output / ".writable", "")  # before hours of training, and without touching an older table
+    (output / ".writable").unlink()
     for number, (source, name) in enumerate(zip(sources, names, strict=True), 1):
         say(f"[{number}/{len(sources)}] {name}")
         if source not in finished:
@@ -270,7 +271,7 @@ def compare(sources: Sequence[str], runs: Path, output: Path, say: Callable[[str
 
 def _train_in_own_process(source: str, name: str, runs: Path) -> None:
     """``tunebench train`` as a child: peak memory is then that of one method; a failure keeps its exit code."""
-    command = [sys.executable, "-m", "tunebench.cli", "train", source, "--runs", str(runs)]
+    command = [sys.executable, "-P", "-m", "tunebench.cli", "train", source, "--runs", str(runs)]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
     if done.returncode:
         error = TunebenchError(f"{name} ended with exit code {done.returncode}; its message stands above")

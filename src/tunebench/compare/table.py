@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from tunebench.data.writers import UnixLines
 from tunebench.errors import InputError
 from tunebench.runs.run import Run
 
@@ -62,6 +63,7 @@ def _row(run: Run) -> Row:
     test, parameters = metrics["test"], metrics["parameters"]
     return {
         "run": run.name,
+        "path": str(run.path),
         "base": recipe.base.model if recipe.base else "-",
         "architecture": (manifest["base"] or {}).get("architecture", "linear" if recipe.method.kind == "tfidf" else "constant"),
         "method": recipe.method.kind,
@@ -83,8 +85,8 @@ def _row(run: Run) -> Row:
 
 def as_csv(rows: Sequence[Row]) -> str:
     """The comparison as CSV under the fixed ``HEADER``."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    out = io.StringIO(newline="")
+    writer = csv.writer(UnixLines(out), lineterminator="\r\n")
     writer.writerow(HEADER)
     writer.writerows([_plain(row[name]) for name in HEADER] for row in rows)
     return out.getvalue()

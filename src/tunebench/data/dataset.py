@@ -6,7 +6,6 @@ Runs before torch is imported, so that bad input fails within a second, with all
 from __future__ import annotations
 
 import hashlib
-import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ import pyarrow as pa
 
 from tunebench.data.labels import LabelMap, label_name, make_label_map, unknown_labels
 from tunebench.data.readers import Chunk, cell_fault, open_table, require_columns
-from tunebench.data.splits import cut_fraction
+from tunebench.data.splits import cut_fraction, draw
 from tunebench.errors import InputError, listing
 from tunebench.recipe.spec import Data, Fraction
 
@@ -104,8 +103,7 @@ def bind(data: Data, seed: int, locate: Callable[[str], Path]) -> Dataset:
             kept, cut = cut_fraction(train, wanted, seed, name)
             train, parts[name] = train.take(kept), train.take(cut)
     if data.max_train_samples is not None and data.max_train_samples < len(train):
-        drawn = random.Random(f"{seed}-max_train_samples").sample(range(len(train)), data.max_train_samples)
-        train = train.take(sorted(drawn))
+        train = train.take(draw(train.ids, data.max_train_samples, seed, "max_train_samples"))
     labels = make_label_map(train.labels, data.positive_label, data.label_names, data.train)
     check_labels(parts, labels)
     return Dataset(train, parts.get("validation"), parts.get("test"), labels)

@@ -135,7 +135,11 @@ def _check_names(path: Path, names: list[str]) -> None:
 
 
 def _rows_of(path: Path) -> Iterator[tuple[list[str], str | None]]:
-    """Rows of a delimited file that are not blank, each with what is wrong with its text."""
+    """Rows of a delimited file, the header first, each with what is wrong with its text.
+
+    Blank lines are no rows, as is the custom, with one exception: under a header of a single column a blank line is
+    how many programs write an empty cell, so there it is a row.
+    """
     ended = False
 
     def lines(file: IO[str]) -> Iterator[str]:
@@ -143,13 +147,13 @@ def _rows_of(path: Path) -> Iterator[tuple[list[str], str | None]]:
         yield from file
         ended = True
 
-    row = 0
+    row = width = 0
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             for fields in csv.reader(lines(file), delimiter="\t" if path.suffix.lower() == ".tsv" else ","):
-                if fields:
-                    yield _decoded(fields, unclosed=ended)  # the lines ended before the row was complete
-                    row += 1
+                if fields or width == 1:
+                    yield _decoded(fields or [""], unclosed=ended)  # the lines ended before the row was complete
+                    row, width = row + 1, width or len(fields)
     except csv.Error as error:
         raise InputError(str(path), f"after row {row}: {error}") from None
 
@@ -224,17 +228,26 @@ def _jsonl_types(path: Path) -> dict[str, pa.DataType]:
     for value, fault in _objects(path):
         faults += [fault] if fault and not faults else []
         for key, inner in value.items():
-            huge = isinstance(inner, int) and not -(2**63) <= inner < 2**63
-            kinds.setdefault(key, set()).add(str if huge else type(inner))
+            kinds.setdefault(key, set()).add(_kind(inner))
     if faults and not kinds:
         raise InputError(str(path), f"no line is sound; the first one: {faults[0]}")
     return {key: _arrow_type(found - {type(None)}) for key, found in kinds.items()}
 
 
+class _Long(int):
+    """Stands for whole numbers that float64 does not hold exactly."""
+
+
+def _kind(value: Any) -> type:
+    if type(value) is not int or abs(value) <= 2**53:
+        return type(value)
+    return _Long if -(2**63) <= value < 2**63 else str
+
+
 def _arrow_type(kinds: set[type]) -> pa.DataType:
     if kinds == {bool}:
         return pa.bool_()
-    if kinds == {int}:
+    if kinds and kinds <= {int, _Long}:
         return pa.int64()
     if kinds and kinds <= {int, float}:
         return pa.float64()

@@ -1,4 +1,4 @@
-"""Cutting a split out of the training rows: deterministic, by rows, by label or by group.
+"""Cutting a split out of the training rows, or drawing fewer of them: deterministic, by rows, by label or by group.
 
 Membership follows from a hash of (seed, split, row or group), not from the order of the file.
 """
@@ -6,6 +6,7 @@ Membership follows from a hash of (seed, split, row or group), not from the orde
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from tunebench.data.readers import cell_fault
@@ -59,13 +60,21 @@ def cut_fraction(rows: HasRows, wanted: Fraction, seed: int, split: str) -> tupl
     return kept, sorted(cut)
 
 
+def draw(ids: list[str], number: int, seed: int, purpose: str) -> list[int]:
+    """Ascending places of ``number`` rows, drawn by the same rank as a split; a smaller draw is part of a larger one."""
+    return sorted(_ranked(range(len(ids)), ids, seed, purpose)[:number])
+
+
 def _rank(seed: int, split: str, name: str) -> bytes:
     return hashlib.sha256(f"{seed}\0{split}\0{name}".encode("utf-8", "surrogatepass")).digest()
 
 
 def _first_share(places: list[int], ids: list[str], fraction: float, seed: int, split: str) -> list[int]:
-    ranked = sorted(places, key=lambda i: (_rank(seed, split, ids[i]), i))
-    return ranked[: round(fraction * len(places))]
+    return _ranked(places, ids, seed, split)[: round(fraction * len(places))]
+
+
+def _ranked(places: Iterable[int], ids: list[str], seed: int, split: str) -> list[int]:
+    return sorted(places, key=lambda i: (_rank(seed, split, ids[i]), i))
 
 
 def _cut_groups(rows: HasRows, column: str, fraction: float, seed: int, split: str) -> set[int]:

@@ -29,7 +29,7 @@ class ProofWorker:
         self._log = Path(self._folder.name) / "stderr.txt"
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tunebench.model.worker"],
+                [sys.executable, "-P", "-m", "tunebench.model.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

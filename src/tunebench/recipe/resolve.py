@@ -72,11 +72,10 @@ def _check_head_is_saved(method: Method, head: list[str]) -> None:
 def _default_feedforward(targets: list[str] | str | None, architecture: Architecture) -> list[str] | str:
     """The architecture's feed-forward modules, as far as the recipe's own list of targets holds them."""
     default = architecture.ia3_feedforward
-    return (
-        [name for name in default if name in targets]
-        if isinstance(targets, list) and not isinstance(default, str)
-        else _plain(default)
-    )
+    if not isinstance(targets, list):
+        return _plain(default)
+    ends = ("output.dense",) if isinstance(default, str) else default
+    return [name for name in targets if name in ends]
 
 
 def _plain(names: tuple[str, ...] | str) -> list[str] | str:
@@ -99,16 +98,21 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+_WITHOUT_EFFECT: Any = {
+    "name": True,
+    "base": {"model", "revision"},
+    "data": {"train", "label_names"},
+    "train": {"logging_steps", "per_device_eval_batch_size"},
+}
+
+
 def identity(recipe: Recipe, data_digest: str, base_digest: str | None) -> dict[str, Any]:
     """All that decides a run's result, as flat keys: settings, contents of the data, contents of the base.
 
-    Paths, the run's own name and how often it prints are left out: a moved file with the same bytes is the same data.
+    Left out is what changes no result: paths (a moved file with the same bytes is the same data), the run's own name,
+    display names, the batch size of predictions, how often a line is printed.
     """
-    settings = flatten(
-        recipe.model_dump(
-            mode="json", exclude={"name": True, "base": {"model", "revision"}, "data": {"train"}, "train": {"logging_steps"}}
-        )
-    )
+    settings = flatten(recipe.model_dump(mode="json", exclude=_WITHOUT_EFFECT))
     for split in ("validation", "test"):
         if isinstance(getattr(recipe.data, split), str):
             settings[f"data.{split}"] = "file"

@@ -62,6 +62,11 @@ def base_digest(folder: Path) -> str:
     return folder_digest(folder)
 
 
+def pinned(base: Base, folder: Path) -> Base:
+    """The base with the commit that a hub id stood for when it was fetched, so that a moving branch changes nothing later."""
+    return base.model_copy(update={"revision": folder.name}) if folder.parent.name == "snapshots" else base
+
+
 def portable_base(model: str, run: Path) -> str:
     """How a saved adapter names its base: a local folder relative to the run directory, anything else as the recipe has it."""
     return os.path.relpath(model, run) if not model.startswith(STARTER) and Path(model).is_dir() else model

@@ -152,8 +152,6 @@ def _publish(temporary: Path, target: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # a file opened for reading cannot be flushed there
-        return
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
             with path.open("rb") as handle:

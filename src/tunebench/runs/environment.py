@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import resource
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ VARIABLES = (
     "TUNEBENCH_HOME",
 )
 _SECRET = ("HF_TOKEN",)
+_USERINFO = re.compile(r"^([A-Za-z][\w+.-]*://)?[^/?#]*@")
 
 
 def versions() -> dict[str, str | None]:
@@ -59,14 +60,18 @@ def hardware() -> dict[str, Any]:
 
 
 def variables() -> dict[str, str]:
-    """The environment variables that change what happens; secrets only as ``set``."""
-    return {name: "set" if name in _SECRET else os.environ[name] for name in VARIABLES if name in os.environ}
+    """The environment variables that change what happens; secrets only as ``set``, addresses without who signs in."""
+    found = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    return {name: "set" if name in _SECRET else _USERINFO.sub(r"\1", value) for name, value in found.items()}
 
 
 def peak_memory_bytes() -> int:
-    """Largest resident size this process has had, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    """Largest resident size of this program, in bytes; what the process was before it became this program does not count."""
+    try:  # getrusage keeps the peak of a parent through fork and exec, this figure does not
+        lines = Path("/proc/self/status").read_text("utf-8").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _processor() -> str:

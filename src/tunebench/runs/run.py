@@ -102,6 +102,10 @@ class Run:
             return "running"
         return "failed" if said else "interrupted"
 
+    def is_finished(self) -> bool:
+        """Say whether the run is complete."""
+        return any(isinstance(event, Finished) for event in self.events())
+
     def record(self, event: Event) -> None:
         """Append an event, numbered and dated, and flush it."""
         with self._explained(), (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
@@ -129,7 +133,9 @@ class Run:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run for one process; the lock goes with the process, however it ends."""
-        with self._explained(), (self.path / ".lock").open("w") as file:
+        with self._explained():
+            file = (self.path / ".lock").open("a")
+        with file:
             for attempt in range(LOCK_ATTEMPTS):  # a reader of the status holds it for an instant
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -180,8 +186,9 @@ class Run:
             ) from error
 
 
-def create_run(runs: Path, recipe: spec.Recipe, manifest: dict[str, Any]) -> Run:
-    """A run directory to work in: new, or begun again where an earlier attempt did not finish.
+@contextlib.contextmanager
+def open_run(runs: Path, recipe: spec.Recipe, manifest: dict[str, Any]) -> Iterator[Run]:
+    """A run directory to work in, locked: new, begun again where an earlier attempt did not finish, or finished and untouched.
 
     Raises InputError where a run of this name was made by another recipe, data or base, naming what differs.
     """
@@ -195,10 +202,11 @@ def create_run(runs: Path, recipe: spec.Recipe, manifest: dict[str, Any]) -> Run
     with run.locked():  # nothing is touched while another process is at work here
         if (run.path / "manifest.json").is_file():
             _refuse_other(run, manifest["identity"])
-        (run.path / "events.jsonl").unlink(missing_ok=True)
-        run.write_json("manifest.json", manifest)
-        run.write_text("recipe.yaml", load.dump_recipe(recipe))
-    return run
+        if not run.is_finished():
+            (run.path / "events.jsonl").unlink(missing_ok=True)
+            run.write_json("manifest.json", manifest)
+            run.write_text("recipe.yaml", load.dump_recipe(recipe))
+        yield run
 
 
 def _refuse_other(run: Run, identity: dict[str, Any]) -> None:
@@ -210,14 +218,6 @@ def _refuse_other(run: Run, identity: dict[str, Any]) -> None:
             [f"a run of this name exists and differs: {key}" for key in differing]
             + ["give the recipe another name, or remove that folder"],
         )
-
-
-def finished_run(runs: Path, name: str, identity: dict[str, Any]) -> Run | None:
-    """The run of this name if it is finished and was made from the same recipe, data and base."""
-    run = Run(runs / name)
-    if not (run.path / "manifest.json").is_file() or run.manifest.get("identity") != identity:
-        return None
-    return run if run.status() == "finished" else None
 
 
 def find_run(name: str, runs: Path) -> Run:

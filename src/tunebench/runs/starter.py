@@ -189,17 +189,22 @@ def _reviews_csv(archive: Path, member: str) -> bytes:
     """The labelled reviews as CSV, in file order, without the plot summaries beside them."""
     with zipfile.ZipFile(archive) as opened, _member(opened, member) as packed:
         text = bz2.decompress(packed.read()).decode("utf-8")
-    table = io.StringIO(newline="")
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["id", "movie", "label", "text"])
+    lines = [_csv_line("id", "movie", "label", "text")]
     counts: Counter[str] = Counter()
     for row in csv.DictReader(io.StringIO(text, newline="")):
         if label := REVIEW_LABELS.get(row["category"]):
             counts[label] += 1
-            writer.writerow([counts.total(), row["movie_name"], label, row["text"]])
+            lines.append(_csv_line(counts.total(), row["movie_name"], label, row["text"]))
     if counts != REVIEW_COUNTS:
         raise TunebenchError(f"{member}: expected {REVIEW_COUNTS}, found {dict(counts)}; report this as a fault of tunebench")
-    return table.getvalue().encode("utf-8")
+    return "".join(lines).encode("utf-8")
+
+
+def _csv_line(*cells: str | int) -> str:
+    """One row that ends with ``\\n``; written with ``\\r\\n``, as only then a ``\\r`` in a cell is quoted."""
+    line = io.StringIO(newline="")
+    csv.writer(line, lineterminator="\r\n").writerow(cells)
+    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _target(name: str) -> Path:

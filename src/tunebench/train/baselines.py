@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,47 +12,65 @@ import numpy as np
 
 from tunebench.data.dataset import Dataset
 from tunebench.errors import InputError, MissingExtra
-from tunebench.metrics import classification_scores, confusion_matrix
 from tunebench.predict.baselines import load_baseline
 from tunebench.predict.linear import LinearScorer, features
+from tunebench.predict.predictions import answer, score_answers
 from tunebench.recipe.resolve import digest_of
 from tunebench.recipe.spec import Majority, Tfidf
 from tunebench.runs.cache import cached
+from tunebench.runs.environment import peak_memory_bytes
+
+FORMAT = 1
+"""Of what is cached; raised when features or files change, so that older ones are not taken for newer."""
 
 
 def baseline_folder(method: Majority | Tfidf, data: Dataset) -> Path:
-    """The fitted baseline for these rows: model files and ``scores.json`` (its test scores, seconds to fit)."""
-    digest = digest_of({"method": method.model_dump(mode="json"), "data": data.digest(), "positive": data.labels.positive})
-    fit: Callable[[Path], None] = (
-        (lambda folder: fit_tfidf(method, data, folder))
-        if isinstance(method, Tfidf)
-        else (lambda folder: fit_majority(data, folder))
+    """The baseline fitted on these training rows: its model files, and what the fit cost in ``cost.json``."""
+    digest = digest_of(
+        {
+            "format": FORMAT,
+            "scikit-learn": metadata.version("scikit-learn"),
+            "method": method.model_dump(mode="json"),
+            "rows": data.train.digest(),
+            "labels": data.labels.names,
+        }
     )
 
     def make(folder: Path) -> None:
         begun = time.perf_counter()
-        fit(folder)
-        record: dict[str, Any] = {"train_seconds": time.perf_counter() - begun, "test": None}
-        if data.test is not None:
-            predicted = load_baseline(method.kind, folder).score(data.test.texts).logits.argmax(axis=1)
-            matrix = confusion_matrix(data.labels.ids(data.test.labels), predicted.tolist(), len(data.labels.names))
-            record["test"] = classification_scores(matrix, data.labels.names, data.labels.positive)
-        (folder / "scores.json").write_text(json.dumps(record), "utf-8")
+        if isinstance(method, Tfidf):
+            fit_tfidf(method, data, folder)
+        else:
+            fit_majority(data, folder)
+        cost = {"train_seconds": time.perf_counter() - begun, "peak_memory_bytes": peak_memory_bytes()}
+        (folder / "cost.json").write_text(json.dumps(cost), "utf-8")
 
     return cached("baselines", digest, make)
 
 
-def baseline_scores(data: Dataset) -> dict[str, Any]:
-    """Test scores of ``majority`` and ``tfidf`` at their defaults, for the metrics of any run on the same rows.
+def fit_baselines(data: Dataset) -> dict[str, Path | None]:
+    """Both baselines at their defaults, fitted where the cache lacks them; None where the rows share no words.
 
-    None stands for a baseline without scores: the recipe has no test split, or the rows share no words.
+    To be called before torch is imported, so that what the fit costs is recorded as its own.
     """
-    scores: dict[str, Any] = {}
+    fitted: dict[str, Path | None] = {}
     for method in (Majority(), Tfidf()):
         try:
-            scores[method.kind] = json.loads((baseline_folder(method, data) / "scores.json").read_text("utf-8"))["test"]
+            fitted[method.kind] = baseline_folder(method, data)
         except InputError:
-            scores[method.kind] = None
+            fitted[method.kind] = None
+    return fitted
+
+
+def baseline_scores(data: Dataset) -> dict[str, Any]:
+    """Test scores of the baselines on the rows of a run; None for one that could not be fitted, or without a test split."""
+    scores: dict[str, Any] = {}
+    for kind, folder in fit_baselines(data).items():
+        if data.test is None or folder is None:
+            scores[kind] = None
+            continue
+        found = answer(data.labels, load_baseline(kind, folder).score(data.test.texts))
+        scores[kind] = score_answers(found, data.test.labels)
     return scores
 
 

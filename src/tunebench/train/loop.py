@@ -106,7 +106,8 @@ def fit(job: Job) -> Iterator[Event]:
         if settings.early_stopping_patience is not None and stale >= settings.early_stopping_patience and step < job.total_steps:
             reason = "early stopping"
             break
-    yield Stopped(step, best_step or step, reason, time.perf_counter() - begun)
+    kept_step = best_step if settings.load_best_model_at_end and best_step else step
+    yield Stopped(step, kept_step, reason, time.perf_counter() - begun)
 
 
 def _planned_steps(job: Job) -> Iterator[tuple[float, bool, PlannedStep]]:
