@@ -5,7 +5,7 @@ that a machine whose speed drifts drifts for both. The rows have the length mix 
 (``--data``, or ``../shared/data/imdb_train.parquet``), else that of the starter reviews. Prints a table and, last,
 one JSON object.
 
-    python bench/train.py [--rows 192] [--rounds 3] [--batch-size 16] [--max-length 512] [--data FILE]
+    python bench/train.py [--rows 96] [--rounds 3] [--batch-size 16] [--max-length 512] [--data FILE]
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ LABELS = make_label_map(["negative", "positive"], None, {}, "bench")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    for name, value in (("--rows", 192), ("--rounds", 3), ("--batch-size", 16), ("--max-length", 512)):
+    for name, value in (("--rows", 96), ("--rounds", 3), ("--batch-size", 16), ("--max-length", 512)):
         parser.add_argument(name, type=int, default=value)
     parser.add_argument("--data")
     parser.add_argument("--gate", action="store_true", help="exit 1 where the figures that are asked for are missed")
