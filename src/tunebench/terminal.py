@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 import unicodedata
@@ -60,6 +61,7 @@ class Progress:
             f"grad_norm {event.grad_norm:.2f}  ETA {clock(left)}"
         )
         if self._moves:
+            text = text[: shutil.get_terminal_size().columns - 1]  # a line that wraps cannot be written over
             self._stream.write("\r" + text.ljust(self._width))
             self._stream.flush()
             self._width = len(text)
