@@ -89,7 +89,7 @@ def train(source: str, overrides: Sequence[str], runs: Path, watch: Watch) -> Tr
             run.write_json("metrics.json", fit(run, bound, say))
             run.write_json("manifest.json", run.manifest | {"end_weights": run.weights_digest()})
             say(Finished(sorted(path.name for path in run.path.iterdir() if not path.name.startswith("."))))
-        except Exception as error:
+        except Exception as error:  # told in the run, and raised again
             say(Failed(str(error) if isinstance(error, TunebenchError | OSError) else f"{type(error).__name__}: {error}"))
             raise
     return Trained(run, already_finished=False)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 WINDOW_STEPS = 50
 MAX_BATCH_TOKENS = 4096
-"""Padded tokens per prediction batch: larger ones leave the CPU's cache and are slower (docs/lab-log.md)."""
+"""Padded tokens per prediction batch: larger ones are slower on a CPU (docs/lab-log.md)."""
 
 
 @dataclass(frozen=True)
