@@ -114,7 +114,8 @@ bench-train: starter ## examples per second next to a plain Trainer
 	$(BIN)/python bench/train.py --gate
 
 lock: $(STAMP) ## solve pyproject.toml into requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --extra train --extra dev --universal --python-version 3.11 $(UPGRADE) \
+	$(BIN)/uv pip compile pyproject.toml --extra train --extra hub --extra gguf --extra tensorboard --extra wandb --extra trackio \
+	    --extra dev --universal --python-version 3.11 $(UPGRADE) \
 	    --constraints requirements-torch.txt --excludes requirements-excludes.txt --no-emit-package torch \
 	    --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
 

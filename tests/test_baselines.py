@@ -14,7 +14,7 @@ from tunebench import jobs
 from tunebench.data.dataset import Dataset
 from tunebench.predict.baselines import load_baseline
 from tunebench.predict.linear import LinearScorer, features
-from tunebench.recipe.spec import Majority, Tfidf
+from tunebench.recipe.methods import Majority, Tfidf
 from tunebench.train import baselines
 
 TEXTS = [

@@ -15,7 +15,7 @@ from tiny import make_rows, write_csv
 from tunebench.data.dataset import Dataset, bind, join_answers, read_rows
 from tunebench.data.labels import label_name, make_label_map
 from tunebench.errors import InputError
-from tunebench.recipe.spec import Data
+from tunebench.recipe.sources import Data
 
 ROWS = make_rows(60)
 FRACTIONS: dict[str, Any] = {"validation": {"fraction": 0.2, "stratify": True}, "test": {"fraction": 0.2, "stratify": True}}

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from tunebench.recipe import spec
+from tunebench.recipe import methods, spec
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = "name: a\nmethod: {kind: majority}\ndata: {train: a.csv}\n"
@@ -129,5 +129,5 @@ def test_names_that_are_called_verbatim_are_hugging_faces() -> None:
 
     # transformers 5 renamed warmup_ratio; recipes keep the name that users know.
     trainer = fields(TrainingArguments) | set(EarlyStoppingCallback.__init__.__code__.co_varnames) | {"warmup_ratio"}
-    for group, known in ((spec.Train, trainer), (spec.Lora, fields(LoraConfig)), (spec.Ia3, fields(IA3Config))):
+    for group, known in ((spec.Train, trainer), (methods.Lora, fields(LoraConfig)), (methods.Ia3, fields(IA3Config))):
         assert set(group.model_fields) - {"kind"} <= known

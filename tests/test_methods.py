@@ -22,8 +22,8 @@ from tunebench.model.methods import (
 )
 from tunebench.model.tasks import MODEL_CLASSES, text_logits
 from tunebench.recipe.architectures import ARCHITECTURES, TRAINABLE
+from tunebench.recipe.methods import Full, Head, Ia3, Lora, Majority, Method
 from tunebench.recipe.resolve import resolve_method
-from tunebench.recipe.spec import Full, Head, Ia3, Lora, Majority, Method
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 SETTINGS = {

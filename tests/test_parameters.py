@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from tunebench.errors import InputError
 from tunebench.model.parameters import parameter_table
-from tunebench.recipe.spec import Full, Head, Ia3, Lora, Method, Tfidf
+from tunebench.recipe.methods import Full, Head, Ia3, Lora, Method, Tfidf
 
 BERT, DISTILBERT, ROBERTA, MODERNBERT = 109_483_778, 66_955_010, 124_647_170, 149_606_402
 LLAMA_8B, LLAMA_13B = 8_030_261_248, 13_015_864_320

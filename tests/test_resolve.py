@@ -109,7 +109,6 @@ def test_names_and_places_are_no_part_of_the_identity(changes: dict[str, Any]) -
         ({"base": {"max_length": 32}}, "base.max_length"),
         ({"data": {"validation": {"fraction": 0.2}}}, "data.validation.fraction"),
         ({"data": {"test": {"fraction": 0.2}}}, "data.test"),
-        ({"data": {"label": "other"}}, "data.label"),
     ],
 )
 def test_what_decides_the_result_is_part_of_the_identity(changes: dict[str, Any], key: str) -> None:

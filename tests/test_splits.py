@@ -10,7 +10,7 @@ import pytest
 
 from tunebench.data.splits import cut_fraction
 from tunebench.errors import InputError
-from tunebench.recipe.spec import Fraction
+from tunebench.recipe.sources import Fraction
 
 
 @dataclass

@@ -22,7 +22,7 @@ from pydantic import BaseModel
 
 from tunebench.cli import commands
 from tunebench.errors import InputError
-from tunebench.recipe import spec
+from tunebench.recipe import methods, sources, spec
 from tunebench.recipe.load import parse_yaml, presets, validate
 from tunebench.recipe.trainer_keys import TRAINER_KEYS
 
@@ -30,20 +30,22 @@ ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = "docs/recipe.schema.json"
 HELP_WIDTH = 100
 
-METHODS: tuple[type[BaseModel], ...] = (spec.Full, spec.Head, spec.Lora, spec.Ia3, spec.Majority, spec.Tfidf)
+METHODS: tuple[type[BaseModel], ...] = (methods.Full, methods.Head, methods.Lora, methods.Ia3, methods.Majority, methods.Tfidf)
 GROUPS: dict[str, type[BaseModel]] = {
     "base": spec.Base,
-    "data": spec.Data,
-    "data.validation and data.test, where cut out of the training file": spec.Fraction,
-    "method, kind: lora": spec.Lora,
-    "method, kind: ia3": spec.Ia3,
-    "method, kind: tfidf": spec.Tfidf,
+    "data": sources.Data,
+    "data.train, data.validation and data.test, where a file has columns of its own": sources.SplitFile,
+    "data.clean": sources.Clean,
+    "data.validation and data.test, where cut out of the training file": sources.Fraction,
+    "method, kind: lora": methods.Lora,
+    "method, kind: ia3": methods.Ia3,
+    "method, kind: tfidf": methods.Tfidf,
     "train": spec.Train,
 }
 VERBATIM: dict[str, tuple[str, ...]] = {
-    "TrainingArguments and EarlyStoppingCallback": tuple(f"train.{key}" for key in spec.Train.model_fields),
-    "peft.LoraConfig": tuple(f"method.{key}" for key in spec.Lora.model_fields if key != "kind"),
-    "peft.IA3Config": tuple(f"method.{key}" for key in spec.Ia3.model_fields if key != "kind"),
+    "TrainingArguments and EarlyStoppingCallback": tuple(f"train.{key}" for key in spec.Train.model_fields if key != "class_weight"),
+    "peft.LoraConfig": tuple(f"method.{key}" for key in methods.Lora.model_fields if key != "kind"),
+    "peft.IA3Config": tuple(f"method.{key}" for key in methods.Ia3.model_fields if key != "kind"),
     "from_pretrained, tokenizers and the example scripts": ("base.revision", "base.max_length", "data.max_train_samples", "seed"),
 }
 

@@ -23,8 +23,9 @@ from tunebench.predict import predictions
 from tunebench.predict.baselines import BASELINE_FILES, load_baseline
 from tunebench.predict.scorers import Scorer
 from tunebench.recipe.load import load_recipe, method_from
+from tunebench.recipe.methods import ADAPTERS, BASELINES, Majority, Tfidf
 from tunebench.recipe.resolve import identity, resolve
-from tunebench.recipe.spec import ADAPTERS, BASELINES, Majority, Recipe, Tfidf
+from tunebench.recipe.spec import Recipe
 from tunebench.runs import bases, cache, card, environment, proof, starter
 from tunebench.runs.run import FORMAT_VERSION, Run, find_run, open_run
 
@@ -386,8 +387,8 @@ def _manifest(bound: Bound) -> dict[str, Any]:
     """Everything that is decided before the job begins."""
 
     def source(split: str) -> str:
-        value = getattr(bound.recipe.data, split)
-        return value if isinstance(value, str) else "cut from train"
+        found = bound.recipe.data.source(split)
+        return found.file if found else "cut from train"
 
     return {
         "format": FORMAT_VERSION,

@@ -18,7 +18,7 @@ from tunebench.data.labels import LabelMap, label_name, make_label_map, unknown_
 from tunebench.data.readers import Chunk, cell_fault, open_table, require_columns
 from tunebench.data.splits import cut_fraction, draw
 from tunebench.errors import InputError, listing
-from tunebench.recipe.spec import Data, Fraction
+from tunebench.recipe.sources import Data, Fraction
 
 MOST_FAULTS = 10
 
@@ -104,7 +104,9 @@ def bind(data: Data, seed: int, locate: Callable[[str], Path]) -> Dataset:
             train, parts[name] = train.take(kept), train.take(cut)
     if data.max_train_samples is not None and data.max_train_samples < len(train):
         train = train.take(draw(train.ids, data.max_train_samples, seed, "max_train_samples"))
-    labels = make_label_map(train.labels, data.positive_label, data.label_names, data.train)
+    training = data.source("train")
+    assert training is not None
+    labels = make_label_map(train.labels, data.positive_label, data.label_names, training.file)
     check_labels(parts, labels)
     return Dataset(train, parts.get("validation"), parts.get("test"), labels)
 
@@ -114,10 +116,10 @@ def _read_files(data: Data, locate: Callable[[str], Path]) -> dict[str, Rows]:
     read: dict[str, Rows] = {}
     errors: list[InputError] = []
     for name in ("train", "validation", "test"):
-        source = getattr(data, name)
-        if isinstance(source, str):
+        source = data.source(name)
+        if source is not None:
             try:
-                read[name] = read_rows(locate(source), data)
+                read[name] = read_rows(locate(source.file), data)
             except InputError as error:
                 errors.append(error)
     if len(errors) > 1:

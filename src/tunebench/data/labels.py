@@ -9,6 +9,9 @@ from typing import Any
 
 from tunebench.errors import InputError, listing, nearest
 
+Display = dict[str, str | dict[str, str]]
+"""Display name per label, or per label and language."""
+
 _POSITIVE_NAMES = ("positive", "pos", "1", "true", "yes")
 
 
@@ -29,7 +32,7 @@ class LabelMap:
 
     names: tuple[str, ...]
     positive: str | None = None
-    display: dict[str, str] = field(default_factory=dict)
+    display: Display = field(default_factory=dict)
 
     def ids(self, names: Iterable[str]) -> list[int]:
         """Ids of known names; the caller has checked that they are known."""
@@ -38,7 +41,8 @@ class LabelMap:
 
     def shown(self, name: str) -> str:
         """Display name of a label; it changes display only."""
-        return self.display.get(name, name)
+        shown = self.display.get(name, name)
+        return shown if isinstance(shown, str) else shown.get("en") or next(iter(shown.values()), name)
 
     @property
     def positive_id(self) -> int | None:
@@ -55,7 +59,7 @@ class LabelMap:
         return cls(tuple(record["names"]), record["positive_label"], dict(record["display"]))
 
 
-def make_label_map(train_labels: Iterable[str], positive: str | None, display: dict[str, str], subject: str) -> LabelMap:
+def make_label_map(train_labels: Iterable[str], positive: str | None, display: Display, subject: str) -> LabelMap:
     """The label map of the training rows, the same whatever their order.
 
     Numbers are ordered as numbers, other names by code point. Of two labels the positive one is

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from tunebench.data.readers import cell_fault
 from tunebench.errors import InputError, listing
-from tunebench.recipe.spec import Fraction
+from tunebench.recipe.sources import Fraction
 
 
 class HasRows(Protocol):

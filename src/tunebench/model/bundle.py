@@ -23,7 +23,8 @@ from tunebench.model.pretrained import load_merged, load_pretrained
 from tunebench.model.torch_backend import TorchBackend, to_device
 from tunebench.predict.scorers import TokenScorer
 from tunebench.predict.tokenize import TOKENIZER_FILES, TextEncoder
-from tunebench.recipe.spec import ADAPTERS, Recipe
+from tunebench.recipe.methods import ADAPTERS
+from tunebench.recipe.spec import Recipe
 from tunebench.runs.bases import base_digest, base_folder, portable_base
 from tunebench.runs.run import Run
 

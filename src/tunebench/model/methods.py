@@ -20,7 +20,7 @@ from transformers.pytorch_utils import Conv1D
 
 from tunebench.errors import InputError, listing, nearest
 from tunebench.recipe.architectures import ARCHITECTURES
-from tunebench.recipe.spec import Full, Head, Ia3, Lora, Method
+from tunebench.recipe.methods import Full, Head, Ia3, Lora, Method
 
 TASK_TYPES = {"cls": TaskType.SEQ_CLS, "mean": TaskType.TOKEN_CLS, "none": TaskType.CAUSAL_LM}
 """PEFT's word for the model class that a way of pooling stands on."""

@@ -21,8 +21,8 @@ from tunebench.model.methods import ADAPTER, adapter_prefix, apply_method, count
 from tunebench.model.shapes import Described, describe
 from tunebench.model.tasks import MODEL_CLASSES
 from tunebench.recipe.architectures import ARCHITECTURES
+from tunebench.recipe.methods import BASELINES, Ia3, Lora, Method
 from tunebench.recipe.resolve import resolve_method
-from tunebench.recipe.spec import BASELINES, Ia3, Lora, Method
 
 FLOAT32_BYTES = 4
 _ADAPTER_GROUPS = {"lora": "LoRA A/B", "ia3": "IA3 vectors"}

@@ -14,7 +14,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 from tunebench.errors import InputError, listing
 from tunebench.recipe.architectures import ARCHITECTURES
-from tunebench.recipe.spec import STARTER
+from tunebench.recipe.closed import STARTER
 from tunebench.runs.bases import base_config, locate
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tunebench.errors import listing, nearest
-from tunebench.recipe import spec
+from tunebench.recipe import methods, sources, spec
 from tunebench.recipe.trainer_keys import TRAINER_KEYS
 
 _SHOWN_CHARACTERS = 80
@@ -33,6 +33,8 @@ _EXPECTED = {
     "less_than_equal": "at most {le}",
 }
 _SPLIT = "a file, or a fraction of the training file such as {fraction: 0.1}"
+_SOURCE = "a file, or {file: …} with columns of its own"
+SPLIT_KINDS: dict[str, type[BaseModel]] = {"path": BaseModel, "file": sources.SplitFile, "fraction": sources.Fraction}
 
 
 def explain_faults(errors: Sequence[dict[str, Any]]) -> list[str]:
@@ -74,14 +76,18 @@ def _explain(item: dict[str, Any], path: list[str], owner: type[BaseModel] | Non
         return [f"{where}: missing; {_help(owner, path[-1])}"]
     if item["type"] == "value_error":
         return [f"{where}: {line}" if where else line for line in str(item["ctx"]["error"]).split("\n")]
-    kinds = spec.method_kinds()
+    kinds = methods.method_kinds()
     found = item["input"].get("kind") if isinstance(item["input"], dict) else item["input"]
     return [f"{where}.kind: expected one of {', '.join(kinds)}, found {shown(found)}{nearest(str(found), kinds)}"]
 
 
 def _expectation(item: dict[str, Any], path: list[str]) -> str:
-    if item["type"] == "model_type" and path[-1] in ("validation", "test"):
-        return _SPLIT
+    if (
+        item["type"] in ("model_type", "union_tag_invalid")
+        and path[:1] == ["data"]
+        and path[-1] in ("train", "validation", "test")
+    ):
+        return _SOURCE if path[-1] == "train" else _SPLIT
     if item["type"] in _EXPECTED:
         return _EXPECTED[item["type"]].format(**item.get("ctx", {}))
     message = str(item["msg"]).removeprefix("Input should be ")
@@ -92,7 +98,7 @@ def _unknown(path: list[str], owner: type[BaseModel] | None) -> str:
     key = path[-1]
     if key in TRAINER_KEYS:
         return f"not a key of a recipe: {'here it is ' if TRAINER_KEYS[key].startswith('`') else ''}{TRAINER_KEYS[key]}"
-    kinds = [name for name, kind in spec.method_kinds().items() if key in kind.model_fields]
+    kinds = [name for name, kind in methods.method_kinds().items() if key in kind.model_fields]
     elsewhere = [dotted for dotted in spec.all_keys() if dotted.split(".")[-1] == key and dotted != ".".join(path)]
     if path[0] == "method" and kinds:
         return f"not a key of this method; it belongs to kind {' or '.join(kinds)}"
@@ -113,12 +119,12 @@ def _place(loc: Sequence[Any]) -> tuple[list[str], type[BaseModel] | None]:
     path: list[str] = []
     owner: type[BaseModel] | None = spec.Recipe
     current: type[BaseModel] | None = spec.Recipe
-    kinds = spec.method_kinds()
+    kinds = methods.method_kinds()
     for part in loc:
         if part == "[key]" or (path[:1] == ["method"] and str(part).startswith(("list[", "literal[", "str"))):
             continue
-        if part in ("file", "fraction") and path[-1:] in (["validation"], ["test"]) and current is not spec.Fraction:
-            current = spec.Fraction
+        if part in SPLIT_KINDS and path[:1] == ["data"] and path[-1] in ("train", "validation", "test") and current is None:
+            current = SPLIT_KINDS[str(part)]
             continue
         if part in kinds and path == ["method"]:
             current = kinds[str(part)]

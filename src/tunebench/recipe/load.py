@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from tunebench.errors import InputError, listing, nearest
-from tunebench.recipe import spec
+from tunebench.recipe import closed, methods, sources, spec
 from tunebench.recipe.faults import explain_faults, kind_of
 
 _FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
@@ -149,7 +149,7 @@ def validate(settings: dict[str, Any], subject: str) -> spec.Recipe:
         raise InputError(subject, explain_faults([dict(item) for item in error.errors()])) from None
 
 
-def method_from(kind: str, overrides: Sequence[str]) -> spec.Method:
+def method_from(kind: str, overrides: Sequence[str]) -> methods.Method:
     """A method by its kind with ``key=value`` or ``method.key=value`` overrides, for commands without a recipe."""
     settings: dict[str, Any] = {"method": {"kind": kind}}
     _apply_overrides(settings, [item if item.startswith("method.") else f"method.{item}" for item in overrides])
@@ -159,13 +159,14 @@ def method_from(kind: str, overrides: Sequence[str]) -> spec.Method:
 
 def anchor_paths(recipe: spec.Recipe, folder: Path) -> spec.Recipe:
     """The recipe with its relative files made absolute against ``folder``; hub ids stay as they are."""
-    data = {
-        key: _anchored(value, folder)
-        for key in ("train", "validation", "test")
-        if isinstance(value := getattr(recipe.data, key), str)
+    splits = {} if recipe.data.dataset else {key: getattr(recipe.data, key) for key in ("train", "validation", "test")}
+    data = {key: _anchored(value, folder) for key, value in splits.items() if isinstance(value, str)} | {
+        key: value.model_copy(update={"file": _anchored(value.file, folder)})
+        for key, value in splits.items()
+        if isinstance(value, sources.SplitFile)
     }
     update: dict[str, Any] = {"data": recipe.data.model_copy(update=data)}
-    if recipe.base is not None and Path(_anchored(recipe.base.model, folder)).is_dir():
+    if recipe.base is not None and Path(_anchored(recipe.base.model, folder)).exists():
         update["base"] = recipe.base.model_copy(update={"model": _anchored(recipe.base.model, folder)})
     return recipe.model_copy(update=update)
 
@@ -181,7 +182,7 @@ def dump_yaml(value: Any) -> str:
 
 
 def _anchored(path: str, folder: Path) -> str:
-    return path if path.startswith(spec.STARTER) else str((folder / os.path.expanduser(path)).resolve())
+    return path if path.startswith(closed.STARTER) else str((folder / os.path.expanduser(path)).resolve())
 
 
 def _apply_overrides(settings: dict[str, Any], overrides: Iterable[str]) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from tunebench.errors import InputError
 from tunebench.recipe.architectures import ARCHITECTURES, TRAINABLE, Architecture
-from tunebench.recipe.spec import BASELINES, Ia3, Lora, Method, Recipe
+from tunebench.recipe.methods import BASELINES, Ia3, Lora, Method
+from tunebench.recipe.spec import Recipe
 
 # PEFT's suite and this project's lab log: LoRA wants about ten times the rate of full fine-tuning, IA3 more.
 LEARNING_RATES = {"full": 5e-5, "lora": 5e-4, "ia3": 5e-3, "head": 5e-3}
@@ -98,23 +99,27 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+_READING = ("text", "label", "id", "encoding", "delimiter")
+"""How files are read; what was read is digested."""
 _WITHOUT_EFFECT: Any = {
     "name": True,
     "base": {"model", "revision"},
-    "data": {"train", "label_names"},
-    "train": {"logging_steps", "per_device_eval_batch_size"},
+    "data": {"dataset", "dataset_config", "dataset_revision", "train", "label_names", *_READING},
+    "train": {"logging_steps", "per_device_eval_batch_size", "save_strategy", "save_steps"},
+    "report_to": True,
 }
 
 
 def identity(recipe: Recipe, data_digest: str, base_digest: str | None) -> dict[str, Any]:
     """All that decides a run's result, as flat keys: settings, contents of the data, contents of the base.
 
-    Left out is what changes no result: paths (a moved file with the same bytes is the same data), the run's own name,
-    display names, the batch size of predictions, how often a line is printed.
+    Left out is what changes no result: where and how rows are read (the same rows are the same data), the run's own name,
+    display names, the batch size of predictions, how often a line is printed or a checkpoint written, trackers.
     """
     settings = flatten(recipe.model_dump(mode="json", exclude=_WITHOUT_EFFECT))
     for split in ("validation", "test"):
-        if isinstance(getattr(recipe.data, split), str):
+        if recipe.data.source(split) is not None:
+            settings = {key: value for key, value in settings.items() if not key.startswith(f"data.{split}.")}
             settings[f"data.{split}"] = "file"
     return settings | {"data (contents)": data_digest, "base (contents)": base_digest}
 

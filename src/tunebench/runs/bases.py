@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tunebench.errors import InputError, MissingExtra, TunebenchError
-from tunebench.recipe.spec import STARTER, Base
+from tunebench.recipe.closed import STARTER
+from tunebench.recipe.spec import Base
 from tunebench.runs.cache import folder_digest
 from tunebench.runs.starter import starter_path
 

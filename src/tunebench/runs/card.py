@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tunebench.recipe.closed import STARTER
 from tunebench.recipe.load import dump_yaml
-from tunebench.recipe.spec import ADAPTERS, STARTER, Recipe
+from tunebench.recipe.methods import ADAPTERS
+from tunebench.recipe.spec import Recipe
 from tunebench.runs.bases import portable_base
 from tunebench.runs.run import Run
 
@@ -81,7 +83,8 @@ def _front_matter(recipe: Recipe, metrics: dict[str, Any], *, merged: bool) -> d
 
 
 def _data_name(recipe: Recipe) -> str:
-    return recipe.data.train.rsplit("/", 1)[-1]
+    source = recipe.data.source("train")
+    return recipe.data.dataset or (source.file.rsplit("/", 1)[-1] if source else "")
 
 
 def _sentence(recipe: Recipe, *, merged: bool) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 from tunebench.errors import InputError, TunebenchError, listing, nearest
 from tunebench.events import Event, Failed, Finished, Step, Stopped, as_record, from_record
-from tunebench.recipe import load, spec
+from tunebench.recipe import load, methods, spec
 from tunebench.recipe.resolve import differing_keys
 from tunebench.runs.cache import MODEL_FILES, cached, file_digest, folder_digest, write_atomic
 
@@ -62,7 +62,7 @@ class Run:
     @property
     def weights(self) -> Path:
         """The folder with what was trained: ``adapter/`` or ``model/``."""
-        return self.path / ("adapter" if self.recipe.method.kind in spec.ADAPTERS else "model")
+        return self.path / ("adapter" if self.recipe.method.kind in methods.ADAPTERS else "model")
 
     def weights_digest(self) -> str:
         """sha256 over everything in ``weights`` that decides a prediction."""

@@ -15,8 +15,8 @@ from tunebench.errors import InputError, MissingExtra
 from tunebench.predict.baselines import load_baseline
 from tunebench.predict.linear import LinearScorer, features
 from tunebench.predict.predictions import answer, score_answers
+from tunebench.recipe.methods import Majority, Tfidf
 from tunebench.recipe.resolve import digest_of
-from tunebench.recipe.spec import Majority, Tfidf
 from tunebench.runs.cache import cached
 from tunebench.runs.environment import peak_memory_bytes
 

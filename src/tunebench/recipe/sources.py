@@ -1,0 +1,110 @@
+"""Where rows come from: files, folders, hub data sets, splits cut by the recipe, and which columns matter."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from tunebench.recipe.closed import Label, Spec
+
+
+class Fraction(Spec):
+    """A split that is cut out of the training file."""
+
+    fraction: float = Field(
+        gt=0, lt=1, description="Share of the training rows; the test split is cut first, validation from what is left."
+    )
+    stratify: bool = Field(False, description="Keep the share of every label equal.")
+    group_by: str | None = Field(None, description="Column whose values stay together on one side, such as `movie`.")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Fraction:
+        if self.stratify and self.group_by:
+            raise ValueError("stratify and group_by exclude each other; choose one")
+        return self
+
+
+class SplitFile(Spec):
+    """A file whose columns, encoding or delimiter are not those of the other splits."""
+
+    file: str = Field(description="The file or folder, or with `data.dataset` the name of its split.", min_length=1)
+    text: str | None = Field(None, description="Column with the text, where it is not `data.text`.")
+    label: str | None = Field(None, description="Column with the label, where it is not `data.label`.")
+    id: str | None = Field(None, description="Column that identifies a row, where it is not `data.id`.")
+    encoding: str | None = Field(None, description="Encoding of this file, where it is not `data.encoding`.")
+    delimiter: str | None = Field(None, description="Delimiter of this file, where it is not `data.delimiter`.", max_length=1)
+
+
+def _split_tag(value: Any) -> str:
+    if isinstance(value, str):
+        return "path"
+    if isinstance(value, SplitFile) or (isinstance(value, dict) and "file" in value):
+        return "file"
+    return "fraction"
+
+
+Path = Annotated[str, Field(min_length=1)]
+Source = Annotated[Annotated[Path, Tag("path")] | Annotated[SplitFile, Tag("file")], Discriminator(_split_tag)]
+Split = Annotated[
+    Annotated[Path, Tag("path")] | Annotated[SplitFile, Tag("file")] | Annotated[Fraction, Tag("fraction")],
+    Discriminator(_split_tag),
+]
+
+
+class Clean(Spec):
+    """What is done to every text before anything else sees it, in training and in every later prediction."""
+
+    html: Literal["keep", "strip"] = Field(
+        "keep", description="`strip` turns tags such as `<br />` into spaces and entities such as `&amp;` into characters."
+    )
+
+
+class Data(Spec):
+    """Where the rows come from and which columns matter."""
+
+    dataset: str | None = Field(
+        None, description="Hub data set such as `stanfordnlp/imdb`; the splits below are then names of its splits."
+    )
+    dataset_config: str | None = Field(None, description="Configuration (subset) of the hub data set.")
+    dataset_revision: str | None = Field(None, description="Hub revision (branch, tag or commit) of the data set.")
+    train: Source = Field(
+        description="Training file (CSV, TSV, JSONL, Parquet), or a folder with one folder of texts per label, relative to the "
+        "recipe; or `starter:reviews`; or {file: …} with columns of its own."
+    )
+    validation: Split | None = Field(None, description="File, or a fraction of the training file; chooses the best checkpoint.")
+    test: Split | None = Field(None, description="File, or a fraction of the training file; scored once, at the end.")
+    text: str = Field("text", description="Column with the text.")
+    label: str = Field("label", description="Column with the label; labels are names, numbers are read as names.")
+    id: str | None = Field(None, description="Column that identifies a row; row numbers are used without it.")
+    encoding: str | None = Field(None, description="Encoding of text files, such as `cp1252`; found out without it.")
+    delimiter: str | None = Field(None, description="Delimiter of CSV files, such as `;`; found out without it.", max_length=1)
+    clean: Clean = Field(default_factory=Clean, description="What is done to every text first.")
+    max_train_samples: int | None = Field(None, ge=1, description="Train on this many of the training rows, drawn by the seed.")
+    positive_label: Label | None = Field(None, description="Of two labels, the one that precision, recall and F1 speak of.")
+    label_names: dict[str, str | dict[str, str]] = Field(
+        default_factory=dict,
+        description="Display name per label, or per label and language ({positive: {en: Positive, zh-TW: 正面}}); "
+        "changes display only.",
+    )
+
+    @model_validator(mode="after")
+    def _two_columns(self) -> Data:
+        if self.text == self.label:
+            raise ValueError(f"text and label are both the column {self.text!r}; name the column that holds the labels")
+        return self
+
+    @model_validator(mode="after")
+    def _dataset_settings(self) -> Data:
+        if self.dataset is None and (self.dataset_config is not None or self.dataset_revision is not None):
+            raise ValueError("dataset_config and dataset_revision belong to dataset; name the hub data set, or remove them")
+        return self
+
+    def source(self, split: str) -> SplitFile | None:
+        """Where the rows of a split stand and how they are read, complete; None for a split that is cut or absent."""
+        value = getattr(self, split)
+        if value is None or isinstance(value, Fraction):
+            return None
+        own = value if isinstance(value, SplitFile) else SplitFile(file=value)
+        shared = {key: getattr(self, key) for key in ("text", "label", "id", "encoding", "delimiter")}
+        return own.model_copy(update={key: getattr(own, key) or shared[key] for key in shared})
