@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from tiny import METHODS, World, make_rows, write_csv, write_recipe
 
 from tunebench import jobs
 from tunebench.errors import TunebenchError
 from tunebench.events import Evaluated, Failed, Stopped
 from tunebench.model import bundle
-from tunebench.model.methods import trainable_state
 from tunebench.model.tasks import classification_loss
 from tunebench.runs.run import Run
-from tunebench.train.session import fit_and_keep_best, prepare
 
 
 def train(world: World, folder: Path, method: str, **settings: Any) -> Run:
@@ -67,23 +63,6 @@ def test_without_load_best_model_at_end_the_last_weights_are_saved(world: World,
     assert validation_loss(run, tmp_path) == pytest.approx(events[-1].scores["loss"], abs=1e-6)
 
 
-def test_one_checkpoint_is_kept_at_a_time_and_is_what_the_model_ends_with(world: World, tmp_path: Path) -> None:
-    steps = {"max_steps": 6, "eval_strategy": "steps", "eval_steps": 1, "metric_for_best_model": "loss"}
-    recipe = write_recipe(tmp_path / "kept.yaml", data=world.data, base=world.bases["bert"], train=steps)
-    bound = jobs.bind(str(recipe))
-    session = prepare(bound.recipe, bound.data)
-    best = 0
-    for event in fit_and_keep_best(session, tmp_path / "checkpoints"):
-        best = event.step if isinstance(event, Evaluated) and event.best else best
-        kept = [path.name for path in (tmp_path / "checkpoints").iterdir()] if best else []
-        assert kept == ([f"checkpoint-{best}"] if best else [])
-    assert sorted(os.listdir(tmp_path / "checkpoints" / f"checkpoint-{best}")) == ["trainable.safetensors"]
-    saved = load_file(tmp_path / "checkpoints" / f"checkpoint-{best}" / "trainable.safetensors")
-    own = trainable_state(session.model)
-    assert set(saved) == set(own)
-    assert all(torch.equal(saved[name], own[name]) for name in own)
-
-
 def test_early_stopping_keeps_the_best_weights_too(world: World, warm: None, tmp_path: Path) -> None:
     run = train(world, tmp_path, "lora", early_stopping_patience=1)
     (stopped,) = [event for event in run.events() if isinstance(event, Stopped)]
@@ -102,14 +81,3 @@ def test_a_run_that_diverges_is_failed_with_words_about_the_rate(world: World, w
     assert run.status() == "failed"
     assert [event.message for event in run.events() if isinstance(event, Failed)] == [str(failure.value)]
     assert not (run.path / "metrics.json").exists()
-
-
-def test_a_checkpoint_of_another_method_is_refused(world: World, tmp_path: Path) -> None:
-    models = {}
-    for method in ("lora", "ia3"):
-        recipe = write_recipe(tmp_path / "any.yaml", data=world.data, base=world.bases["bert"], method=METHODS[method])
-        bound = jobs.bind(str(recipe))
-        models[method], _ = bundle.compose(bound.recipe, bound.data.labels, 1)
-    bundle.save_checkpoint(models["lora"], tmp_path / "checkpoint-1")
-    with pytest.raises(TunebenchError, match="other weights"):
-        bundle.load_checkpoint(models["ia3"], tmp_path / "checkpoint-1")

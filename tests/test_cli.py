@@ -156,7 +156,7 @@ def test_a_finished_run_is_left_as_it_is(capsys: Capture) -> None:
         (["train", "majority.yaml"], {"run", "path", "already_finished", "metrics"}),
         (["evaluate", "majority", "--data", "t.csv"], {"accuracy", "f1_macro", "per_label", "confusion", "labels", "split"}),
         (["predict", "majority", "t.csv", "--output", "out.jsonl"], {"rows", "errors", "truncated", "output", "renamed_columns"}),
-        (["env"], {"versions", "hardware", "variables"}),
+        (["env"], {"versions", "hardware", "torch", "variables"}),
         (["schema"], {"properties", "additionalProperties"}),
     ],
 )

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from tiny import make_rows, write_csv
 
-from tunebench.data.dataset import Dataset, bind, join_answers, read_rows
+from tunebench.data.dataset import Dataset, bind, join_answers, read_like, read_rows
 from tunebench.data.labels import label_name, make_label_map
 from tunebench.errors import InputError
 from tunebench.recipe.sources import Data
@@ -202,13 +202,24 @@ def test_one_label_is_not_enough(tmp_path: Path) -> None:
 def test_a_label_that_only_the_test_rows_have_is_counted_and_refused(tmp_path: Path) -> None:
     train, test = write_csv(tmp_path / "a.csv", rows_with("a", "b")), write_csv(tmp_path / "b.csv", rows_with("c", "a", "c"))
     (fault,) = faults_of(lambda: bound(train, test=str(test)))
-    assert fault.startswith("test: labels that no training row has: 'c' (2 rows); training labels are a, b")
+    assert fault == "test: labels that no training row has: 'c' (2 rows); training labels are a, b; correct them"
+
+
+def test_a_label_that_a_cut_took_away_from_training_is_told_with_the_remedy(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "t.csv", rows_with(*"ab" * 5, *"cdefghij"))
+    (fault,) = faults_of(lambda: bound(path, test={"fraction": 0.5}))
+    assert fault.endswith("correct them; or set data.test.stratify, which leaves a row of every label to train on")
+    assert len(bound(path, test={"fraction": 0.5, "stratify": True}).labels.names) == 10
 
 
 def test_a_label_that_stands_once_stays_with_the_training_rows_of_a_stratified_split(tmp_path: Path) -> None:
     data = bound(write_csv(tmp_path / "t.csv", rows_with(*"abababababababababab", "rare")), **FRACTIONS)
     assert data.labels.names == ("a", "b", "rare")
     assert data.train.labels.count("rare") == 1
+    assert data.remarks() == [
+        f"{split}: no row has the label 'rare', which is trained and not scored there" for split in ("validation", "test")
+    ]
+    assert bound(write_csv(tmp_path / "t.csv", rows_with(*"ab" * 10)), **FRACTIONS).remarks() == []
 
 
 @pytest.mark.parametrize(
@@ -258,3 +269,67 @@ def test_rows_without_labels_keep_every_column(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "x.csv", [{"id": 1, "text": "t", "note": "=1+1"}])
     rows = read_rows(path, Data(train="-"), labelled=False)
     assert (rows.labels, rows.columns) == ([""], {"id": ["1"], "text": ["t"], "note": ["=1+1"]})
+
+
+def mapped(tmp_path: Path) -> Data:
+    """Three files of which each has its own columns, encoding and delimiter."""
+    (tmp_path / "a.csv").write_text("key;review;stars\n1;träge, flach;schlecht\n2;schön;gut\n", "cp1252")
+    (tmp_path / "b.csv").write_text("content,sentiment,note\nschön,gut,x\nträge,schlecht,y\n", "utf-8")
+    pq.write_table(pa.table({"text": ["müde"], "label": ["schlecht"]}), tmp_path / "c.parquet")
+    train = {"file": str(tmp_path / "a.csv"), "text": "review", "label": "stars", "id": "key"}
+    test = {"file": str(tmp_path / "b.csv"), "text": "content", "label": "sentiment", "encoding": "utf-8", "delimiter": ","}
+    return Data.model_validate({"train": train, "test": test, "validation": str(tmp_path / "c.parquet")})
+
+
+def test_every_split_has_its_own_columns_and_keeps_all_of_them(tmp_path: Path) -> None:
+    data = bind(mapped(tmp_path), 1, Path)
+    assert {name: (rows.ids, rows.texts, rows.labels) for name, rows in data.splits().items()} == {
+        "train": (["1", "2"], ["träge, flach", "schön"], ["schlecht", "gut"]),
+        "validation": (["1"], ["müde"], ["schlecht"]),
+        "test": (["1", "2"], ["schön", "träge"], ["gut", "schlecht"]),
+    }
+    assert {name: list(rows.columns) for name, rows in data.splits().items()} == {
+        "train": ["key", "review", "stars"],
+        "validation": ["text", "label"],
+        "test": ["content", "sentiment", "note"],
+    }
+    assert data.remarks() == [
+        "a.csv is read as cp1252, delimited by ';'",
+        "validation: no row has the label 'gut', which is trained and not scored there",
+    ]
+
+
+def test_a_column_that_a_split_lacks_is_told_with_whose_setting_it_is(tmp_path: Path) -> None:
+    data = mapped(tmp_path)
+    wrong = data.model_copy(update={"test": str(tmp_path / "b.csv")})
+    assert faults_of(lambda: bind(wrong, 1, Path))[0].startswith("no column 'text' (setting data.text)")
+    own = data.model_copy(update={"train": data.train.model_copy(update={"text": "revue"})})
+    assert "no column 'revue' (setting text of this split); nearest is 'review'" in faults_of(lambda: bind(own, 1, Path))[0]
+
+
+@pytest.mark.parametrize(
+    ("header", "text"), [("text,label", "text"), ("review,stars", "review"), ("content,sentiment,review", "content")]
+)
+def test_a_file_that_the_recipe_does_not_name_is_read_like_the_split_whose_columns_it_has(
+    header: str, text: str, tmp_path: Path
+) -> None:
+    data = mapped(tmp_path).model_copy(update={"encoding": "big5", "delimiter": "|"})
+    path = tmp_path / "new.csv"
+    path.write_text(header + "\n" + ",".join(f"ü {name}" for name in header.split(",")), "utf-8")
+    assert read_like(path, data).texts == [f"ü {text}"]
+
+
+def test_texts_are_cleaned_and_columns_are_not(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "t.csv", [{"text": "a<br />b &amp; c", "label": "<b>x</b>"}])
+    rows = read_rows(path, Data.model_validate({"train": "-", "clean": {"html": "strip"}}))
+    assert (rows.texts, rows.labels) == (["a b & c"], ["<b>x</b>"])
+    assert rows.columns["text"] == ["a<br />b &amp; c"]
+    assert rows.digest() != read_rows(path, Data(train="-")).digest()
+
+
+def test_a_text_beyond_all_measure_is_a_fault_of_its_row(tmp_path: Path) -> None:
+    rows = rows_with("a", "b")
+    rows[1]["text"] = "x" * 10_000_001
+    assert faults_of(lambda: bound(write_csv(tmp_path / "t.csv", rows))) == [
+        "row 2: 'text' holds 10,000,001 characters; at most 10,000,000 are read; correct or remove the row"
+    ]

@@ -121,13 +121,17 @@ def test_check_ends_with_exit_code_1_and_the_names(
 
 
 def test_names_that_are_called_verbatim_are_hugging_faces() -> None:
-    from peft import IA3Config, LoraConfig
     from transformers import EarlyStoppingCallback, TrainingArguments
+
+    from tunebench.model.adapters import CONFIGS
 
     def fields(config: type) -> set[str]:
         return {field.name for field in dataclasses.fields(config)}
 
     # transformers 5 renamed warmup_ratio; recipes keep the name that users know.
     trainer = fields(TrainingArguments) | set(EarlyStoppingCallback.__init__.__code__.co_varnames) | {"warmup_ratio"}
-    for group, known in ((spec.Train, trainer), (methods.Lora, fields(LoraConfig)), (methods.Ia3, fields(IA3Config))):
-        assert set(group.model_fields) - {"kind", "class_weight"} <= known  # scikit-learn has the one that Trainer lacks
+    assert set(spec.Train.model_fields) - {"class_weight"} <= trainer  # scikit-learn has the one that Trainer lacks
+    own = {"kind", "loraplus_lr_ratio"}  # PEFT takes the second in create_loraplus_optimizer
+    assert {kind: set(methods.method_kinds()[kind].model_fields) - own - fields(CONFIGS[kind]) for kind in methods.ADAPTERS} == {
+        kind: set() for kind in methods.ADAPTERS
+    }

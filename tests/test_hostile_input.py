@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from shelf import tunebench
 from tiny import make_rows, write_csv, write_recipe
@@ -45,35 +48,159 @@ def refused(capsys: Capture, code: int, words: str, *arguments: object) -> None:
     assert digests(Path()) == before
 
 
-TABLES: dict[str, tuple[str, bytes, str]] = {
-    "an empty file": ("x.csv", b"", "is empty"),
-    "only a header": ("x.csv", HEAD.encode(), "has a header but no rows"),
-    "semicolons": ("x.csv", (HEAD + BODY).replace(",", ";").encode(), "delimited by semicolons"),
-    "Windows text": ("x.csv", (HEAD + BODY + "z,café,a\n").encode("cp1252"), "row 41: is not UTF-8"),
-    "UTF-16": ("x.csv", (HEAD + BODY).encode("utf-16"), "not UTF-8"),
-    "UTF-16 without a mark": ("x.csv", (HEAD + BODY).encode("utf-16-le"), "save the file as UTF-8"),
-    "a picture": ("x.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "not UTF-8"),
-    "no label column": ("x.csv", b"id,text\n1,a\n", "no column 'label' (setting data.label); columns are id, text"),
-    "a doubled column": ("x.csv", b"id,text,text,label\n1,a,b,c\n", "the column 'text' stands 2 times"),
-    "a column without a name": ("x.csv", b",text,label\n1,a,b\n", "column 1 has no name"),
-    "a quote left open": ("x.csv", (HEAD + 'q,"open,a\n' + BODY).encode(), "row 1: opens a quote that is never closed"),
-    "too many fields": ("x.csv", (HEAD + BODY + "z,one, two,a\n").encode(), "row 41: has 4 fields, the header has 3"),
-    "an empty text": ("x.csv", (HEAD + BODY + "z, ,a\n").encode(), "row 41: 'text' is empty"),
-    "a doubled id": ("x.csv", (HEAD + BODY + "r0,again,a\n").encode(), "the id 'r0' stands 2 times"),
-    "one label": ("x.csv", b"id,text,label\n1,t,a\n2,t,a\n3,t,a\n4,t,a\n5,t,a\n", "a classifier needs at least two"),
-    "two rows": ("x.csv", b"id,text,label\n1,t,a\n2,u,b\n", "both need rows"),
-    "no Parquet": ("x.parquet", b"id,text,label\n", "not a Parquet file"),
-    "broken JSON": ("x.jsonl", b'{"id": 1, "text": "t", "label": "a"}\n{"id": 2,\n', "row 2: is not a line of JSON"),
-    "a list as label": ("x.jsonl", b'{"id": 1, "text": "t", "label": ["a"]}\n', "row 1: 'label' holds a list"),
-    "a workbook": ("x.xlsx", b"PK\x03\x04", "expected a file ending in .csv"),
+TABLE = HEAD + BODY
+CAFE = TABLE.replace("text 3,", "café 3,")
+WORLD = TABLE.replace("text 3,", "😀 👨‍👩‍👧 é,").replace("text 4,", "שלום עולם,").replace("text 5,", "\u202eevil\u202c ﬁ,")
+READ_AS = "warning: x.csv is read as"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file as somebody has it; ``refused`` are the words it is turned away with, None where it just works.
+
+    ``said`` are words of a warning, ``text`` is what row 4 holds, ``set`` are the settings that it is trained with.
+    """
+
+    content: str | bytes | Callable[[], str]
+    refused: str | None = None
+    said: str | None = None
+    text: str | None = None
+    name: str = "x.csv"
+    set: tuple[str, ...] = ()
+
+    def write(self) -> str:
+        content = self.content() if callable(self.content) else self.content
+        Path(self.name).write_bytes(content.encode() if isinstance(content, str) else content)
+        return self.name
+
+
+TABLES: dict[str, Table] = {
+    "a byte order mark": Table(b"\xef\xbb\xbf" + CAFE.encode(), text="café 3"),
+    "Windows text": Table(CAFE.encode("cp1252"), said=f"{READ_AS} cp1252, delimited by ','", text="café 3"),
+    "Windows text as told": Table(CAFE.encode("cp1252"), text="café 3", set=("data.encoding=cp1252",)),
+    "UTF-16": Table(WORLD.encode("utf-16"), said=f"{READ_AS} utf-16-le, delimited by ','", text="😀 👨‍👩‍👧 é"),
+    "UTF-16 without a mark": Table(CAFE.encode("utf-16-be"), said=f"{READ_AS} utf-16-be, delimited by ','", text="café 3"),
+    "semicolons": Table(CAFE.replace(",", ";"), said=f"{READ_AS} utf-8, delimited by ';'", text="café 3"),
+    "tabs in a .csv": Table(CAFE.replace(",", "\t"), said=f"{READ_AS} utf-8, delimited by '\\t'", text="café 3"),
+    "tabs in a .tsv": Table(CAFE.replace(",", "\t"), text="café 3", name="x.tsv"),
+    "bars as told": Table(CAFE.replace(",", "|"), text="café 3", set=("data.delimiter='|'",)),
+    "Windows text with semicolons": Table(
+        CAFE.replace(",", ";").encode("cp1252"), said=f"{READ_AS} cp1252, delimited by ';'", text="café 3"
+    ),
+    "quoted newlines": Table(TABLE.replace("text 3,", '"two\nlines, ""quoted""",'), text='two\nlines, "quoted"'),
+    "lone carriage returns in quotes": Table(TABLE.replace("text 3,", '"two\rlines",'), text="two\rlines"),
+    "a NUL in a text": Table(TABLE.replace("text 3,", "a\0b,"), text="a\0b"),
+    "emoji and text from right to left": Table(WORLD, text="😀 👨‍👩‍👧 é"),
+    "numbers as labels": Table(TABLE.replace(",a\n", ",0\n").replace(",b\n", ",1\n"), text="text 3"),
+    "a label that stands once": Table(
+        TABLE + "z,odd,c\n", said="no row has the label 'c', which is trained and not scored there"
+    ),
+    "columns named like answers": Table(
+        "predicted,error,truncated,probability_a," + HEAD + "".join(f"x,y,z,0,{line}\n" for line in BODY.splitlines()),
+        text="text 3",
+    ),
+    "HTML to strip": Table(
+        TABLE.replace("text 3,", "a<br />b &amp; c,"), text="a<br />b &amp; c", set=("data.clean.html=strip",)
+    ),
+    "an empty file": Table(b"", "x.csv: is empty"),
+    "only a header": Table(HEAD, "x.csv: has a header but no rows"),
+    "a file that is all NUL": Table(b"\0" * 100, "its header holds NUL bytes"),
+    "rows of NUL": Table(TABLE.encode() + b"\0" * 100 + b"\n", "row 41: has 1 fields, the header has 3"),
+    "another alphabet": Table("id,text,label\n1,привет,хорошо\n".encode("cp1251"), "row 1: is not UTF-8"),
+    "one row in another encoding": Table(CAFE.encode() + "z,café,a\n".encode("cp1252"), "row 41: is not UTF-8"),
+    "an encoding there is not": Table(
+        TABLE, "data.encoding: 'utf-9' is no text encoding; nearest is", set=("data.encoding=utf-9",)
+    ),
+    "the wrong encoding": Table(CAFE.encode("cp1252"), "row 4: is not UTF-8", set=("data.encoding=utf-8",)),
+    "the wrong delimiter": Table(TABLE, "looks delimited by commas: set data.delimiter", set=("data.delimiter=;",)),
+    "a delimiter that YAML takes away": Table(
+        TABLE, "data.delimiter: expected text that is not empty", set=("data.delimiter=|",)
+    ),
+    "a delimiter that is a quote": Table(TABLE, "is no delimiter", set=("data.delimiter='\"'",)),
+    "a picture": Table(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "the header: is not UTF-8"),
+    "no label column": Table(b"id,text\n1,a\n", "no column 'label' (setting data.label); columns are id, text"),
+    "a doubled column": Table(b"id,text,text,label\n1,a,b,c\n", "the column 'text' stands 2 times; rename all but one"),
+    "a column without a name": Table(b",text,label\n1,a,b\n", "column 1 has no name; give it one in the header"),
+    "a quote left open": Table(HEAD + 'q,"open,a\n' + BODY, "row 1: opens a quote that is never closed"),
+    "too many fields": Table(TABLE + "z,one, two,a\n", "row 41: has 4 fields, the header has 3"),
+    "an empty text": Table(TABLE + "z, ,a\n", "row 41: 'text' is empty"),
+    "100 MB in a cell": Table(
+        lambda: f"{TABLE}z,{'word ' * 20_971_520},a\n", "row 41: 'text' holds 104,857,600 characters; at most 10,000,000"
+    ),
+    "a doubled id": Table(TABLE + "r0,again,a\n", "the id 'r0' stands 2 times"),
+    "one label": Table(b"id,text,label\n1,t,a\n2,t,a\n3,t,a\n4,t,a\n5,t,a\n", "a classifier needs at least two"),
+    "two rows": Table(b"id,text,label\n1,t,a\n2,u,b\n", "both need rows"),
+    "no Parquet": Table(HEAD, "not a Parquet file", name="x.parquet"),
+    "broken JSON": Table(b'{"id": 1, "text": "t", "label": "a"}\n{"id": 2,\n', "row 2: is not a line of JSON", name="x.jsonl"),
+    "a list as label": Table(b'{"id": 1, "text": "t", "label": ["a"]}\n', "row 1: 'label' holds a list", name="x.jsonl"),
+    "a workbook": Table(b"PK\x03\x04", "expected a file ending in .csv", name="x.xlsx"),
+    "a list of objects": Table(b'[{"text": "t"}]', "expected a file ending in .csv", name="x.json"),
 }
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_training_on_an_unsound_table_is_refused(name: str, capsys: Capture) -> None:
-    file, content, words = TABLES[name]
-    Path(file).write_bytes(content)
-    refused(capsys, 2, words, "train", "r.yaml", "--set", f"data.train={file}")
+def test_a_table_just_works_or_is_refused_with_words(name: str, capsys: Capture) -> None:
+    table = TABLES[name]
+    file = table.write()
+    command = ["train", "r.yaml", "--set", f"data.train={file}", *(part for item in table.set for part in ("--set", item))]
+    if table.refused is not None:
+        refused(capsys, 2, table.refused, *command)
+        return
+    before = digests(Path())
+    code, _, err = tunebench(capsys, *command)
+    assert code == 0, err
+    assert (table.said or "") in err
+    assert (READ_AS in err) == (table.said or "").startswith(READ_AS)
+    assert digests(Path()) | before == digests(Path())
+    if table.text is not None:
+        code, _, err = tunebench(capsys, "predict", "r", file, "--output", "out.parquet")
+        assert code == 0, err
+        assert pq.read_table("out.parquet").column("text").to_pylist()[3] == table.text
+
+
+LABELS_OF_ANOTHER_SPLIT = {
+    "only in the test file": (["data.test=x.csv"], "1,t,c\n2,t,a\n", "test: labels that no training row has: 'c' (1 rows)"),
+    "only in the rows cut off": (
+        ["data.train=x.csv", "data.test.stratify=false"],
+        BODY + "".join(f"u{i},once,c{i}\n" for i in range(20)),
+        "or set data.test.stratify, which leaves a row of every label to train on",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LABELS_OF_ANOTHER_SPLIT)
+def test_a_label_that_no_training_row_has_is_refused(name: str, capsys: Capture) -> None:
+    overrides, rows, words = LABELS_OF_ANOTHER_SPLIT[name]
+    Path("x.csv").write_text(HEAD + rows)
+    refused(capsys, 2, words, "train", "r.yaml", *(part for item in overrides for part in ("--set", item)))
+
+
+PREDICTED: dict[str, tuple[str | bytes | Callable[[], str], list[str | None]]] = {
+    "doubled ids": ("id,text\n1,x\n1,x\n", [None, None]),
+    "columns named like answers": ("predicted,error,text\nmine,old,x\n", [None]),
+    "Windows text with semicolons": ("id;text\n1;café\n2;b\n".encode("cp1252"), [None, None]),
+    "UTF-16": ("id,text\n1,台語\n".encode("utf-16"), [None]),
+    "emoji and text from right to left": ("text\n😀\n\u202eשלום\n", [None, None]),
+    "a NUL": ("id,text\n1,a\0b\n2,\n", [None, "the text is empty"]),
+    "11 MB in a cell": (
+        lambda: f"id,text\n1,{'word ' * 2_200_000}\n2,x\n",
+        ["the text holds 11,000,000 characters; at most 10,000,000 are read", None],
+    ),
+    "a row in another encoding": ("id,text\n1,é\n".encode() + b"2,\xe9\n", [None, "is not UTF-8"]),
+}
+
+
+@pytest.mark.parametrize("name", PREDICTED)
+def test_every_row_of_a_table_to_predict_comes_back_with_its_answer_or_its_error(name: str, runs: Path, capsys: Capture) -> None:
+    content, errors = PREDICTED[name]
+    file = Table(content).write()
+    code, _, err = tunebench(capsys, "predict", "majority", file, "--output", "out.parquet", "--runs", runs)
+    assert code == 0, err
+    rows = pq.read_table("out.parquet").to_pylist()
+    assert len(rows) == len(errors)
+    for row, words in zip(rows, errors, strict=True):
+        assert (row["predicted"] is None) == (words is not None)
+        assert row["error"] is None if words is None else words in row["error"]
 
 
 @pytest.mark.parametrize("place", ["validation", "test"])
@@ -94,13 +221,13 @@ def test_an_unsound_table_is_refused_whichever_split_it_is(place: str, capsys: C
         ("data.text=label", "text and label are both the column 'label'"),
         ("data.label=id", "both need rows"),
         ("data.train=nothing.csv", "nothing.csv: no such file"),
-        ("data.train=.", "is a folder, not a file"),
+        ("data.train=.", "expected one folder of .txt files per label in it, such as pos/ and neg/; found none"),
         ("data.train=~nobody/x.csv", "no such file"),
         ("data.train=starter:nothing", "nothing"),
         ("data.positive_label=c", "data.positive_label: 'c' is no label"),
         ("data.test.group_by=movie", "data.test"),
         ("data.test={fraction: 0.2, group_by: movie}", "data.test.group_by: no column 'movie'; columns are id, text, label"),
-        ("method.kind=lroa", "nearest is 'lora'"),
+        ("method.kind=lorra", "nearest is 'lora'"),
         ("method={kind: lora}", "base: the method 'lora' needs a pretrained model"),
         ("train.max_steps=1", "train: the baseline 'majority' has no use for it"),
         ("output_dir=x", "the run directory is <runs>/<name>"),

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
+from shelf import tunebench
 from tiny import METHODS, World, make_rows, write_csv, write_recipe
 
 from tunebench import jobs
@@ -140,3 +141,49 @@ def test_display_names_change_what_a_terminal_shows_and_nothing_else(world: Worl
 def test_a_label_map_comes_back_from_the_manifest_as_it_was() -> None:
     labels = LabelMap(tuple(IN_ORDER), None, {"a": "A"})
     assert LabelMap.from_dict(json.loads(json.dumps(labels.as_dict()))) == labels
+
+
+LANGUAGES = {
+    "pos": {"en": "Positive", "zh-TW": "正面", "pt": "Positivo", "pt-BR": "Positivo!"},
+    "neg": {"de": "Negativ"},
+    "x": "X!",
+}
+
+
+@pytest.mark.parametrize(
+    ("language", "shown"),
+    [
+        (None, ["Positive", "neg", "X!", "other"]),
+        ("en", ["Positive", "neg", "X!", "other"]),
+        ("en-GB", ["Positive", "neg", "X!", "other"]),
+        ("zh-TW", ["正面", "neg", "X!", "other"]),
+        ("zh_tw", ["正面", "neg", "X!", "other"]),
+        ("zh", ["Positive", "neg", "X!", "other"]),
+        ("pt-BR", ["Positivo!", "neg", "X!", "other"]),
+        ("pt-PT", ["Positivo", "neg", "X!", "other"]),
+        ("de-AT", ["Positive", "Negativ", "X!", "other"]),
+        ("xx", ["Positive", "neg", "X!", "other"]),
+    ],
+)
+def test_a_label_is_called_as_the_language_of_the_reader_has_it(language: str | None, shown: list[str]) -> None:
+    labels = LabelMap(("neg", "other", "pos", "x"), None, LANGUAGES)
+    assert [labels.shown(name, language) for name in ("pos", "neg", "x", "other")] == shown
+
+
+def test_the_command_line_speaks_the_language_of_the_environment_and_json_has_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    display = {"positive": {"en": "Good", "zh-TW": "正面"}, "negative": "Bad"}
+    recipe = write_recipe(tmp_path / "named.yaml", data=write_csv(tmp_path / "t.csv"))
+    options = ["--set", f"data.label_names={json.dumps(display)}", "--runs", tmp_path]
+    assert tunebench(capsys, "train", recipe, *options)[0] == 0
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    asked = ["predict", "named", "--text", "a good film", "--runs", tmp_path]
+    for variable, value, word in [("LANG", "en_US.UTF-8", "Good"), ("LC_ALL", "zh_TW.UTF-8", "正面"), ("LC_ALL", "C", "Good")]:
+        monkeypatch.setenv(variable, value)
+        assert word in tunebench(capsys, *asked)[1]
+        assert word in tunebench(capsys, "evaluate", "named", "--runs", tmp_path)[1]
+        (item,) = json.loads(tunebench(capsys, *asked, "--json")[1])
+        assert item["predicted"] in display
+        assert (set(item["probabilities"]), item["display"]) == (set(display), display)

@@ -143,6 +143,16 @@ def test_steps_are_taken_at_the_rate_of_the_schedule(recipe: str) -> None:
     assert rates == [learning_rate(job.settings, step, 7) for step in range(7)]
 
 
+def test_lora_plus_trains_b_that_many_times_as_fast_and_all_else_as_before(recipe: str) -> None:
+    start, once = weights(new_job(recipe)), {"max_steps": 1, "warmup_ratio": 0}
+    plain = weights_after(new_job(recipe, **once))
+    faster = weights_after(new_job(recipe, "method.loraplus_lr_ratio=16", **once))
+    for name, tensor in start.items():
+        expected = (16 if ".lora_B." in name else 1) * (plain[name] - tensor)
+        torch.testing.assert_close(faster[name] - tensor, expected, rtol=1e-3, atol=1e-6)
+    assert any(".lora_B." in name and not torch.equal(plain[name], tensor) for name, tensor in start.items())
+
+
 @pytest.mark.parametrize(("limit", "clipped"), [(0.05, True), (1e6, False)])
 def test_the_gradient_is_scaled_down_to_its_limit(
     recipe: str,
@@ -150,7 +160,7 @@ def test_the_gradient_is_scaled_down_to_its_limit(
     limit: float,
     clipped: bool,  # noqa: FBT001
 ) -> None:
-    monkeypatch.setattr(loop, "make_optimizer", lambda model, _: torch.optim.SGD(trainable_state(model).values(), lr=1.0))
+    monkeypatch.setattr(loop, "make_optimizer", lambda model, *_: torch.optim.SGD(trainable_state(model).values(), lr=1.0))
     job = new_job(recipe, max_steps=1, max_grad_norm=limit, lr_scheduler_type="constant", warmup_ratio=0, learning_rate=0.5)
     start = weights(job)
     (step,) = of_kind(fit(job), Step)
@@ -218,9 +228,9 @@ def scripted(recipe: str, monkeypatch: pytest.MonkeyPatch, metric: str, values: 
         iter(values),
     )
 
-    def scores(job: Job, examples: Examples) -> dict[str, float]:
+    def scores(job: Job, examples: Examples) -> tuple[dict[str, float], int]:
         value = next(left) if examples is job.validation else 0.5
-        return dict.fromkeys(("loss", "accuracy", "f1", "f1_macro"), 0.5) | {metric: value}
+        return dict.fromkeys(("loss", "accuracy", "f1", "f1_macro"), 0.5) | {metric: value}, 2
 
     monkeypatch.setattr(loop, "_evaluate", scores)
     return list(fit(job))

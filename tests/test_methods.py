@@ -21,8 +21,10 @@ from tunebench.model.methods import (
     trainable_state,
 )
 from tunebench.model.tasks import MODEL_CLASSES, text_logits
-from tunebench.recipe.architectures import ARCHITECTURES, TRAINABLE
-from tunebench.recipe.methods import Full, Head, Ia3, Lora, Majority, Method
+from tunebench.recipe.adapters import C3a, Ia3, LnTuning, Lora
+from tunebench.recipe.architectures import ARCHITECTURES
+from tunebench.recipe.load import method_from
+from tunebench.recipe.methods import ADAPTERS, Full, Head, Majority, Method
 from tunebench.recipe.resolve import resolve_method
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -36,11 +38,15 @@ METHODS = {
     "lora": Lora(),
     "lora-all-linear": Lora(target_modules="all-linear", use_rslora=True),
     "lora-bias-all": Lora(bias="all"),
+    "lora-dora": Lora(target_modules="all-linear", use_dora=True),
     "lora-bias-lora_only": Lora(bias="lora_only"),
     "ia3": Ia3(),
     "ia3-all-linear": Ia3(target_modules="all-linear"),
 }
-EVERY = [(kind, pooling) for kind in TRAINABLE for pooling in ("cls", "mean")]
+# What the defaults ask of a layer, brought down to layers of 32 units.
+SIZES = {"road": ["group_size=8"], "randlora": ["r=8"], "vblora": ["vector_length=8"], "fourierft": ["n_frequency=50"]}
+SIZES |= {"waveft": ["n_frequency=50"], "c3a": ["block_size=8"], "miss": ["r=8"]}
+EVERY = [(kind, pooling) for kind in ("bert", "distilbert", "roberta") for pooling in ("cls", "mean")]
 
 
 def tiny(kind: str, pooling: str) -> PreTrainedModel:
@@ -104,7 +110,8 @@ def test_a_saved_adapter_holds_all_that_trains_and_reopens_and_merges_the_same(
     model.save_pretrained(str(tmp_path), save_embedding_layers=False)
     saved = load_file(tmp_path / "adapter_model.safetensors")
     for name, tensor in trainable_state(model).items():
-        assert torch.equal(saved[name.replace(".modules_to_save", "").replace(".default", "")], tensor), name
+        own = name.replace(".modules_to_save", "").replace("magnitude_vector.default.weight", "magnitude_vector")
+        assert torch.equal(saved[own.replace(".default", "")], tensor), name
 
     with expected_warnings():
         reopened = PeftModel.from_pretrained(base, str(tmp_path)).eval()
@@ -140,10 +147,49 @@ def test_modules_to_save_is_taken_exactly_although_peft_adds_to_it(kind: str, sa
     assert model.peft_config["default"].modules_to_save == (saved or None)
 
 
-def test_a_target_that_also_fits_the_saved_head_leaves_the_head_alone() -> None:
-    names = trainable_state(composed("roberta", "cls", Lora(target_modules=["dense"])))
-    assert not any("classifier" in name and "lora_" in name for name in names)
-    assert any("intermediate.dense.lora_A" in name for name in names)
+@pytest.mark.parametrize("method", [Lora, C3a])
+def test_a_pattern_that_also_fits_the_head_leaves_the_head_alone(method: type[Lora] | type[C3a]) -> None:
+    sizes = {} if method is Lora else {"block_size": 8}
+    model = composed("distilbert", "cls", method(target_modules=r".*(q_lin|classifier)", modules_to_save=[], **sizes))
+    names = [name for name, _ in model.named_parameters() if f".{model.base_model.prefix}" in name]
+    assert names
+    assert all(".q_lin." in name for name in names)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ADAPTERS if kind != "ln_tuning"])
+def test_a_target_that_also_fits_the_saved_head_leaves_the_head_alone(kind: str) -> None:
+    model = composed("roberta", "cls", method_from(kind, [*SIZES.get(kind, ()), 'target_modules=["dense"]']))
+    prefix = model.base_model.prefix
+    names = [name for name in dict(model.named_parameters()) if f".{prefix}" in name]
+    assert not any("classifier" in name for name in names)
+    assert any(f"intermediate.dense.{prefix}" in name for name in names)
+    assert trained_modules(model) == {"classifier"}
+
+
+def test_norms_are_all_norms_but_those_of_the_saved_head() -> None:
+    names = [name for name in trainable_state(composed("bert", "cls", LnTuning())) if ".modules_to_save." not in name]
+    assert len(names) == 2 * (1 + 2 * TINY["num_hidden_layers"])
+    assert all(".LayerNorm.ln_tuning_layers.default." in name for name in names)
+    some = trainable_state(composed("bert", "cls", LnTuning(target_modules=["output.LayerNorm"])))
+    assert not any("embeddings" in name for name in some)
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting", "reason"),
+    [
+        ("c3a", "block_size=24", "input size is 32 and the block size is 24"),
+        ("road", "group_size=64", "divisible by group_size (64)"),
+        ("vblora", "vector_length=5", "`in_features` 32 must be divisible by `vector_length` 5"),
+        ("miss", "r=64", "`r` (64) must be less than or equal to in_features (32)"),
+        ("fourierft", "n_frequency=2000", "the value passed is 2000 and the product is 1024"),
+    ],
+)
+def test_a_size_that_does_not_fit_the_layers_of_the_base_is_refused(kind: str, setting: str, reason: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        composed("bert", "cls", method_from(kind, [setting]))
+    assert refusal.value.subject == "method"
+    assert f"'{kind}' does not fit this base: " in str(refusal.value)
+    assert reason in str(refusal.value)
 
 
 def test_all_linear_on_a_decoder_means_the_seven_projections() -> None:
@@ -169,6 +215,13 @@ def test_the_same_seed_gives_the_same_adapter() -> None:
         (Ia3(target_modules="(["), "method.target_modules", ["no valid pattern"]),
         (Ia3(target_modules=r".*\.nothing"), "method.target_modules", ["fits no module"]),
         (Ia3(target_modules=["key"], feedforward_modules=["value"]), "method.feedforward_modules", ["'value'", "here are key"]),
+        (
+            LnTuning(target_modules=["query"]),
+            "method.target_modules",
+            ["'query' fits", "Linear; expected norms, such as LayerNorm"],
+        ),
+        (LnTuning(target_modules=["LayerNorn"]), "method.target_modules", ["fits no module; nearest is 'LayerNorm'"]),
+        (Lora(target_modules=["LayerNorm"]), "method.target_modules", ["of type LayerNorm", "expected linear layers"]),
         (Majority(), "method.kind", ["majority"]),
     ],
 )

@@ -7,12 +7,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, BertConfig, BertModel, LlamaConfig
 
 from tunebench.errors import InputError
+from tunebench.model.methods import apply_method, count_parameters
 from tunebench.model.parameters import parameter_table
-from tunebench.recipe.methods import Full, Head, Ia3, Lora, Method, Tfidf
+from tunebench.model.residual import save_adapter
+from tunebench.recipe.adapters import Ia3, Lora
+from tunebench.recipe.architectures import ARCHITECTURES
+from tunebench.recipe.load import method_from
+from tunebench.recipe.methods import ADAPTERS, Full, Head, Method, Tfidf
+from tunebench.recipe.resolve import resolve_method
 
 BERT, DISTILBERT, ROBERTA, MODERNBERT = 109_483_778, 66_955_010, 124_647_170, 149_606_402
 LLAMA_8B, LLAMA_13B = 8_030_261_248, 13_015_864_320
@@ -63,8 +70,30 @@ def test_rows_add_up_and_an_adapter_saves_what_it_trains() -> None:
     assert groups["head"] == report.head_parameters == 1_538
     assert groups["pooler"] == 768 * 768 + 768
     assert groups["normalisation"] == (1 + 2 * 12) * 2 * 768
-    assert groups["LoRA A/B"] == 294_912
+    assert groups["adapter"] == 294_912
     assert "other" not in groups
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_every_adapter_is_counted_without_weights_as_it_lies_and_is_saved(kind: str, tmp_path: Path) -> None:
+    config = BertConfig(vocab_size=100, hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128)
+    config.save_pretrained(tmp_path / "base")
+    method = method_from(kind, ["r=2"] if kind in ("lora", "hra") else ["r=8"] if kind == "randlora" else [])
+    report = parameter_table(str(tmp_path / "base"), method)
+    resolved = resolve_method(method, ARCHITECTURES["bert"], "cls")
+    model = apply_method(AutoModelForSequenceClassification.from_config(config), resolved, "cls")
+    assert isinstance(model, PeftModel)
+    assert (report.total_parameters, report.trainable_parameters) == count_parameters(model)
+    save_adapter(model, tmp_path / "adapter")
+    saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert report.saved_bytes == sum(tensor.numel() * tensor.element_size() for tensor in saved.values())
+    assert {row.group for row in report.rows if row.saved} == {"head", "adapter"}
+
+
+def test_pissa_trains_one_rank_and_saves_two() -> None:
+    report = parameter_table("bert-base", Lora(init_lora_weights="pissa"))
+    assert report.adapter_parameters == 294_912
+    assert report.saved_bytes == 4 * (2 * 294_912 + 1_538)
 
 
 def test_full_and_head_save_the_whole_model() -> None:
@@ -96,7 +125,7 @@ def test_json_and_text_say_the_same() -> None:
     report = parameter_table("llama-3-8b", Lora())
     read = json.loads(json.dumps(report.as_dict()))
     assert read["total_parameters"] == LLAMA_8B
-    assert read["rows"][-1] == {"group": "LoRA A/B", "total": 3_407_872, "trainable": 3_407_872, "saved": 13_631_488}
+    assert read["rows"][-1] == {"group": "adapter", "total": 3_407_872, "trainable": 3_407_872, "saved": 13_631_488}
     text = report.as_text()
     assert "8,030,261,248" in text
     assert "3,407,872 (0.042 % of the total)" in text

@@ -13,6 +13,7 @@ from tiny import write_recipe
 
 from tunebench.errors import InputError
 from tunebench.recipe.load import dump_recipe, load_recipe, method_from, parse_yaml, presets, validate
+from tunebench.recipe.methods import method_kinds
 from tunebench.recipe.spec import Recipe, all_keys
 from tunebench.recipe.trainer_keys import TRAINER_KEYS
 
@@ -79,10 +80,22 @@ def test_a_known_key_in_the_wrong_place_names_its_place() -> None:
     assert faults_of(learning_rate=0.1) == ["learning_rate: unknown here; it belongs to train.learning_rate"]
 
 
-def test_a_key_of_another_method_names_that_method() -> None:
-    assert faults_of(method={"feedforward_modules": ["x"]}) == [
-        "method.feedforward_modules: not a key of this method; it belongs to kind ia3"
-    ]
+@pytest.mark.parametrize(
+    ("method", "fault"),
+    [
+        ({"feedforward_modules": ["x"]}, "method.feedforward_modules: not a key of this method; it belongs to kind ia3"),
+        ({"kind": "vera", "lora_alpha": 8}, "method.lora_alpha: not a key of this method; it belongs to kind lora"),
+        ({"alpha": 8}, "method.alpha: not a key of this method, where it is 'lora_alpha'; it belongs to kinds loha, lokr, gralora"),
+        ({"kind": "ln_tuning", "use_dora": True}, "method.use_dora: not a key of this method; it belongs to kind lora"),
+        ({"kind": "hra", "r": 3}, "method.r: expected a multiple of 2, found 3"),
+        ({"init_lora_weights": "eva"}, "method.init_lora_weights: expected true, gaussian, pissa, pissa_niter_4 (or another "),
+        ({"init_lora_weights": 1}, "method.init_lora_weights: expected true, gaussian, pissa, pissa_niter_4 (or another "),
+        ({"loraplus_lr_ratio": 0.5}, "method.loraplus_lr_ratio: expected at least 1"),
+    ],
+)
+def test_a_key_or_value_of_another_method_names_what_fits(method: dict[str, Any], fault: str) -> None:
+    (found,) = faults_of(method=method)
+    assert found.startswith(fault)
 
 
 @pytest.mark.parametrize("key", TRAINER_KEYS)
@@ -124,9 +137,9 @@ def test_every_key_has_help() -> None:
         ({"method": "lora"}, "method: expected settings such as {kind: lora}, found 'lora'"),
         (
             {"method": {"kind": "lroa"}},
-            "method.kind: expected one of full, head, lora, ia3, majority, tfidf, found 'lroa'; nearest",
+            f"method.kind: expected one of {', '.join(method_kinds())}, found 'lroa'; nearest",
         ),
-        ({"method": {"target_modules": 3}}, "method.target_modules: expected a list or 'all-linear', found 3"),
+        ({"method": {"target_modules": 3}}, "method.target_modules: expected a list or 'all-linear' or text, found 3"),
         ({"method": {"target_modules": [1]}}, "method.target_modules.0: expected text, found 1"),
         ({"method": {"bias": "some"}}, "method.bias: expected 'none', 'all' or 'lora_only', found 'some'"),
         ({"train": {"learning_rate": float("inf")}}, "train.learning_rate: expected a finite number, found inf"),
@@ -266,8 +279,8 @@ def test_the_schema_knows_every_key_of_a_preset() -> None:
         return [inner for key in ("anyOf", "oneOf") for option in node.get(key, []) for inner in resolved(option)] or [node]
 
     def unknown(value: Any, nodes: list[dict[str, Any]], place: str) -> list[str]:
-        if not isinstance(value, dict):
-            return []
+        if not isinstance(value, dict) or any(isinstance(node.get("additionalProperties"), dict) for node in nodes):
+            return []  # no settings, or names of the user's own such as labels
         properties: dict[str, Any] = {}
         for node in nodes:
             properties |= node.get("properties", {})
@@ -284,5 +297,5 @@ def test_the_schema_knows_every_key_of_a_preset() -> None:
 
 
 def test_an_unknown_recipe_names_the_presets() -> None:
-    with pytest.raises(InputError, match="nearest is 'starter-lora'; presets are starter-full"):
+    with pytest.raises(InputError, match="nearest is 'starter-lora'; presets are imdb-bert-full"):
         load_recipe("starter-lor")

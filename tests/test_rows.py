@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tiny import World
+from tiny import World, make_rows, write_csv
 
 from tunebench import jobs
 from tunebench.data.readers import CHUNK_ROWS
@@ -237,3 +237,26 @@ def test_predictions_of_a_run_stand_beside_all_columns_of_its_test_rows(linear_r
     found = read_table(linear_run.path / "predictions.parquet")
     assert [{key: row[key] for key in ("id", "text", "label")} for row in found] == [rows[key] for key in ids]
     assert list(found[0])[3:] == ADDED
+
+
+def test_a_test_split_with_columns_of_its_own_is_scored_kept_and_predicted_by_them(tmp_path: Path) -> None:
+    rows = make_rows(60)
+    write_csv(tmp_path / "a.csv", [{"id": row["id"], "review": row["text"], "stars": row["label"]} for row in rows[:40]])
+    test = [{"error": "x", "content": row["text"], "sentiment": row["label"]} for row in rows[40:]]
+    write_csv(tmp_path / "b.csv", test)
+    data = {
+        "train": {"file": "a.csv", "text": "review", "label": "stars", "id": "id"},
+        "test": {"file": "b.csv", "text": "content", "label": "sentiment"},
+    }
+    recipe = tmp_path / "mapped.yaml"
+    recipe.write_text(json.dumps({"name": "mapped", "data": data, "method": {"kind": "tfidf"}}), "utf-8")
+    run = jobs.train(str(recipe), [], tmp_path / "runs", lambda event: None).run
+
+    kept = read_table(run.path / "predictions.parquet")
+    assert [{"error": row["input_error"], "content": row["content"], "sentiment": row["sentiment"]} for row in kept] == test
+    assert jobs.evaluate("mapped", tmp_path / "runs")["accuracy"] == run.metrics["test"]["accuracy"]
+    assert sorted(jobs._scored_texts(run)) == sorted(row["text"] for row in rows[40:])
+    for source in ("a.csv", "b.csv"):
+        assert jobs.evaluate("mapped", tmp_path / "runs", str(tmp_path / source))["unscored"] == 0
+        result = predict(run, tmp_path / source, tmp_path / "out.jsonl")
+        assert (result["rows"], result["errors"]) == (len(read_table(tmp_path / source)), 0)

@@ -73,6 +73,15 @@ def test_stratified_splits_keep_the_share_of_every_label() -> None:
     assert part == {label: round(0.2 * count) for label, count in whole.items()}
 
 
+@pytest.mark.parametrize("fraction", [0.5, 0.9, 0.99])
+def test_a_stratified_split_leaves_a_row_of_every_label(fraction: float) -> None:
+    table = Table([f"r{i}" for i in range(16)], [*"aaaaaaaabbbcc", "d", "e", "f"])
+    taken = set(cut(table, fraction=fraction, stratify=True))
+    left = Counter(label for key, label in zip(table.ids, table.labels, strict=True) if key not in taken)
+    assert set(left) == set(table.labels)
+    assert left["d"] == left["e"] == left["f"] == 1
+
+
 def test_a_group_stays_together() -> None:
     table = grouped(*[3, 5, 2, 7] * 10)
     taken = set(cut(table, fraction=0.2, group_by="movie"))

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 ARCHITECTURES = ("bert", "distilbert", "roberta")
+"""Those that wide tables of tests run over."""
 GOOD = ("good", "great", "warm", "funny", "moving", "bright")
 BAD = ("bad", "dull", "cold", "tired", "empty", "flat")
 FILLER = ("the", "film", "is", "a", "and", "very", "plot", "with", "actor", "story", "in", "of")
@@ -28,6 +29,33 @@ LAYERS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "
 DISTIL_LAYERS = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
 DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 DISTIL_DROPOUT = ("dropout", "attention_dropout", "seq_classif_dropout")
+RELATIVE = {"relative_attention": True, "position_biased_input": False, "type_vocab_size": 0}
+WINDOW = {"sliding_window": 6, "num_key_value_heads": 1, "head_dim": 16}
+LLAMA_LIKE = ("<unk>", "<s>", "</s>")
+QWEN_LIKE = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_pad|>", "[UNK]")
+GEMMA_LIKE = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
+FURTHER: dict[str, dict[str, Any]] = {
+    "xlm-roberta": {},
+    "deberta": RELATIVE | {"pos_att_type": ["c2p", "p2c"]},
+    "deberta-v2": RELATIVE
+    | {"pos_att_type": ["p2c", "c2p"], "position_buckets": 8, "share_att_key": True, "norm_rel_ebd": "layer_norm"},
+    "modernbert": {"local_attention": 6, "global_attn_every_n_layers": 2, "cls_token_id": 2, "sep_token_id": 3},
+    "llama": {"num_key_value_heads": 1},
+    "mistral": WINDOW,
+    "qwen2": {"num_key_value_heads": 1},
+    "qwen3": {"num_key_value_heads": 1, "head_dim": 16},
+    "gemma": {"num_key_value_heads": 1, "head_dim": 16},
+    "gemma2": WINDOW | {"query_pre_attn_scalar": 16},
+    "gemma3_text": WINDOW | {"query_pre_attn_scalar": 16, "layer_types": ["sliding_attention", "full_attention"]},
+}
+"""Settings of the architectures that only tests/test_architectures.py runs over."""
+DECODERS = {"llama": LLAMA_LIKE, "mistral": LLAMA_LIKE, "qwen2": QWEN_LIKE, "qwen3": QWEN_LIKE}
+DECODERS |= dict.fromkeys(("gemma", "gemma2", "gemma3_text"), GEMMA_LIKE)
+"""Special tokens of the decoders: Llama's without any padding, Qwen's with the end of a text in its place, Gemma's with one."""
+HALF = ("qwen2", "gemma2")
+SHARDED = ("mistral",)
+"""Bases saved in bfloat16, and in several files."""
+ALL_ARCHITECTURES = (*ARCHITECTURES, *FURTHER)
 
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -54,26 +82,30 @@ def write_base(folder: Path, architecture: str = "bert", *, dropout: float = 0.1
 
     distil = architecture == "distilbert"
     rates = dict.fromkeys(DISTIL_DROPOUT if distil else DROPOUT, dropout)
-    config = AutoConfig.for_model(architecture, **SIZES, **(DISTIL_LAYERS if distil else LAYERS), **rates)
+    settings = SIZES | (DISTIL_LAYERS if distil else LAYERS) | rates | FURTHER.get(architecture, {})
+    if architecture in DECODERS:
+        settings |= {"pad_token_id": None, "bos_token_id": 1, "eos_token_id": 2}
+    config = AutoConfig.for_model(architecture, **settings)
     state = torch.get_rng_state()
     torch.manual_seed(seed)
-    AutoModel.from_config(config).save_pretrained(str(folder))
+    model = AutoModel.from_config(config)
     torch.set_rng_state(state)
-    write_tokenizer(folder, token_types=architecture == "bert")
+    if architecture in HALF:
+        model.to(torch.bfloat16)
+    model.save_pretrained(str(folder), max_shard_size="20KB" if architecture in SHARDED else "1GB")
+    if architecture in DECODERS:
+        write_decoder_tokenizer(folder, DECODERS[architecture])
+    else:
+        write_tokenizer(folder, token_types=architecture == "bert")
     return folder
 
 
 def write_tokenizer(folder: Path, *, token_types: bool = True) -> Path:
     """A lower-casing WordPiece tokenizer of a hundred pieces; what it does not know it spells."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from tokenizers import decoders, processors
 
-    pieces = [*SPECIAL, *GOOD, *BAD, *FILLER, *".,!?'", *string.digits, *string.ascii_lowercase]
-    pieces += [f"##{letter}" for letter in string.ascii_lowercase]
-    vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
-    assert len(vocabulary) <= SIZES["vocab_size"]
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer = _word_pieces(SPECIAL, "[UNK]")
+    vocabulary = tokenizer.get_vocab()
     tokenizer.decoder = decoders.WordPiece()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
@@ -88,6 +120,41 @@ def write_tokenizer(folder: Path, *, token_types: bool = True) -> Path:
     config = names | {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 62, "model_input_names": inputs}
     (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
     return folder
+
+
+def write_decoder_tokenizer(folder: Path, special: Sequence[str]) -> Path:
+    """The same pieces with the special tokens, and the habits, of a family of decoders."""
+    from tokenizers import processors
+
+    unknown = "<unk>" if "<unk>" in special else "[UNK]"
+    tokenizer = _word_pieces(special, unknown)
+    names = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 62}
+    if special == QWEN_LIKE:
+        names |= {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
+    else:
+        begin = "<bos>" if special == GEMMA_LIKE else "<s>"
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{begin} $A", special_tokens=[(begin, tokenizer.token_to_id(begin))]
+        )
+        end = {"pad_token": "<pad>", "eos_token": "<eos>", "padding_side": "left"} if begin == "<bos>" else {"eos_token": "</s>"}
+        names |= {"bos_token": begin, "unk_token": "<unk>"} | end
+    tokenizer.add_special_tokens([token for token in special if token != "[UNK]"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(names), encoding="utf-8")
+    return folder
+
+
+def _word_pieces(special: Sequence[str], unknown: str) -> Any:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    pieces = [*special, *GOOD, *BAD, *FILLER, *".,!?'", *string.digits, *string.ascii_lowercase]
+    pieces += [f"##{letter}" for letter in string.ascii_lowercase]
+    vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
+    assert len(vocabulary) <= SIZES["vocab_size"]
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=unknown))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
 
 
 def make_rows(number: int = 60, labels: Sequence[str] = ("negative", "positive"), *, seed: int = 5) -> list[dict[str, str]]:
@@ -134,7 +201,7 @@ def write_recipe(path: Path, *, data: Path, base: Path | None = None, **changes:
         recipe |= {
             "base": {"model": str(base), "max_length": 32},
             "method": METHODS["lora"],
-            "train": {"max_steps": 6, "learning_rate": 0.02, "per_device_train_batch_size": 8},
+            "train": {"max_steps": 6, "learning_rate": 0.02, "per_device_train_batch_size": 8, "bf16": False},
         }
     for key, value in changes.items():
         merged = key in recipe and isinstance(value, dict) and key != "method"

@@ -1,10 +1,10 @@
 """Write the generated parts of the docs, or check them: ``python tools/docs.py [--check]``.
 
 Generated: the settings tables in docs/recipe.md, help texts and presets in docs/cli.md, the key tables in
-docs/from-trainer.md (each between ``<!-- generated: NAME -->`` and ``<!-- end: NAME -->``), and
-docs/recipe.schema.json as a whole. Checked as well, in every page: recipes load, faulty recipes are refused,
-links and named files are there, README's file tree names every room and nothing that is not there, and no
-placeholder is left.
+docs/from-trainer.md, the tables of docs/methods.md out of docs/methods.json (each between ``<!-- generated: NAME -->``
+and ``<!-- end: NAME -->``), and docs/recipe.schema.json as a whole. Checked as well, in every page: recipes load, faulty
+recipes are refused, links and named files are there, README's file tree names every room and nothing that is not
+there, and no placeholder is left.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydantic import BaseModel
 
 from tunebench.cli import commands
 from tunebench.errors import InputError
-from tunebench.recipe import methods, sources, spec
+from tunebench.recipe import adapters, methods, sources, spec
 from tunebench.recipe.load import parse_yaml, presets, validate
 from tunebench.recipe.trainer_keys import TRAINER_KEYS
 
@@ -30,22 +30,28 @@ ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = "docs/recipe.schema.json"
 HELP_WIDTH = 100
 
-METHODS: tuple[type[BaseModel], ...] = (methods.Full, methods.Head, methods.Lora, methods.Ia3, methods.Majority, methods.Tfidf)
+RECORD = "docs/methods.json"
+ADAPTER_KEYS = set(adapters.Adapter.model_fields)
+WITH_SETTINGS = {kind: group for kind, group in methods.method_kinds().items() if set(group.model_fields) - ADAPTER_KEYS}
 GROUPS: dict[str, type[BaseModel]] = {
     "base": spec.Base,
     "data": sources.Data,
     "data.train, data.validation and data.test, where a file has columns of its own": sources.SplitFile,
     "data.clean": sources.Clean,
     "data.validation and data.test, where cut out of the training file": sources.Fraction,
-    "method, kind: lora": methods.Lora,
-    "method, kind: ia3": methods.Ia3,
-    "method, kind: tfidf": methods.Tfidf,
+    "method, every adapter": adapters.Adapter,
+    **{f"method, kind: {kind}": group for kind, group in WITH_SETTINGS.items()},
     "train": spec.Train,
 }
 VERBATIM: dict[str, tuple[str, ...]] = {
-    "TrainingArguments and EarlyStoppingCallback": tuple(f"train.{key}" for key in spec.Train.model_fields if key != "class_weight"),
-    "peft.LoraConfig": tuple(f"method.{key}" for key in methods.Lora.model_fields if key != "kind"),
-    "peft.IA3Config": tuple(f"method.{key}" for key in methods.Ia3.model_fields if key != "kind"),
+    "TrainingArguments and EarlyStoppingCallback": tuple(
+        f"train.{key}" for key in spec.Train.model_fields if key != "class_weight"
+    ),
+    "PEFT's configuration of each kind of adapter": tuple(
+        dict.fromkeys(
+            f"method.{key}" for kind in methods.ADAPTERS for key in methods.method_kinds()[kind].model_fields if key != "kind"
+        )
+    ),
     "from_pretrained, tokenizers and the example scripts": ("base.revision", "base.max_length", "data.max_train_samples", "seed"),
 }
 
@@ -118,15 +124,17 @@ def generated() -> dict[str, str]:
         "presets": preset_table(),
         "trainer-keys": _table(("key there", "here"), [(f"`{key}`", text) for key, text in TRAINER_KEYS.items()]),
         "verbatim-keys": verbatim_list(),
+        "adapters": adapter_table(),
+        "adapter-laws": laws_table(),
     }
 
 
 def settings_tables() -> str:
     """Every setting of a recipe: one table for the top level, one per group, one of the methods."""
-    kinds = [(f"`{kind.model_fields['kind'].default}`", _meaning(kind.__doc__)) for kind in METHODS]
+    kinds = [(f"`{kind.model_fields['kind'].default}`", _meaning(kind.__doc__)) for kind in methods.method_kinds().values()]
     sections = [f"### top level\n\n{_settings(spec.Recipe)}"]
     for title, group in GROUPS.items():
-        if title == "method, kind: lora":
+        if group is adapters.Adapter:
             sections.append(f"### method\n\n{_table(('kind', 'meaning'), kinds)}")
         sections.append(f"### {title}\n\n{_settings(group)}")
     return "\n".join(sections)
@@ -155,6 +163,41 @@ def verbatim_list() -> str:
     """Settings that bear the name they have in transformers or PEFT."""
     lines = [f"- **{source}:** {', '.join(f'`{key}`' for key in keys)}" for source, keys in VERBATIM.items()]
     return "\n".join(lines) + "\n"
+
+
+def adapter_table() -> str:
+    """Every adapter with its default settings on bert-base: its rate, and what it trains and saves."""
+    rows = [
+        (_row_title(name), f"{methods.LEARNING_RATES[name.split(',')[0]]:g}", f"{found['weights']:,}", _megabytes(found))
+        for name, found in _record()["methods"].items()
+    ]
+    return _table(("kind", "rate", "weights trained", "saved"), rows)
+
+
+def laws_table() -> str:
+    """Which adapters keep the laws on which architectures, as tests/test_peft_types.py found it."""
+    record = _record()
+    kinds, limits = record["architectures"], record["tolerances"]
+    rows = [
+        (_row_title(name), *(", ".join(found["faults"].get(kind, ())) or "✓" for kind in kinds))
+        for name, found in record["methods"].items()
+    ]
+    told = f"✓: all laws hold, reload within {limits['reload']:g} and merge within {limits['merge']:g} on every logit."
+    return f"{_table(('kind', *(f'`{kind}`' for kind in kinds)), rows)}\n{told}\n"
+
+
+def _row_title(name: str) -> str:
+    kind, *options = name.split(", ")
+    return ", ".join([f"`{kind}`", *options])
+
+
+def _megabytes(found: dict[str, Any]) -> str:
+    return f"{found['saved_bytes'] / 1e6:.1f} MB"
+
+
+def _record() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((ROOT / RECORD).read_text("utf-8"))
+    return found
 
 
 def recipe_faults(root: Path) -> list[str]:
@@ -238,9 +281,12 @@ def tree_paths(text: str) -> list[str]:
 
 def _settings(group: type[BaseModel]) -> str:
     schema = spec.Recipe.model_json_schema()
-    own = schema if group is spec.Recipe else schema["$defs"][group.__name__]
+    own = schema if group is spec.Recipe else schema["$defs"].get(group.__name__) or group.model_json_schema()
+    shared = ADAPTER_KEYS - {"kind"} if group is not adapters.Adapter and issubclass(group, adapters.Adapter) else set()
     rows = []
     for key, field in group.model_fields.items():
+        if key in shared:
+            continue
         fixed = key == "kind"
         default = "required" if field.is_required() or fixed else _value(own["properties"][key].get("default"))
         meaning = "Chooses the method." if fixed else _meaning(field.description or _group_text(key))
@@ -266,7 +312,8 @@ def _type(schema: dict[str, Any]) -> str:
     if "$ref" in schema:
         return "settings"
     if "enum" in schema or "const" in schema:
-        return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
+        values = schema.get("enum", [schema.get("const")])
+        return ", ".join(f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value)}`" for value in values)
     names = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
     kind = schema["type"]
     if kind == "array":

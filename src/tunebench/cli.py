@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from tunebench import __version__
-from tunebench.errors import TunebenchError
+from tunebench.errors import GateFailed, TunebenchError
 
 NEWLINE = "\n"
 RUNS = click.option(
@@ -40,7 +40,7 @@ def main() -> None:
         click.echo(f"error: {where}{error.strerror or error}", err=True)
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; the same command starts again", err=True)
+        click.echo("interrupted; the same command goes on", err=True)
         sys.exit(130)
 
 
@@ -142,6 +142,7 @@ def predict(
             f"{found['output']}: {found['rows']:,} rows, {found['errors']:,} with an error, "
             f"{found['truncated']:,} cut at max_length"
             + "".join(f"\ncolumn {old!r} is called {new!r} there" for old, new in found["renamed_columns"].items())
+            + "".join(f"\n{remark}" for remark in found["remarks"])
         ),
     )
 
@@ -156,6 +157,24 @@ def merge(run: str, runs: Path, as_json: bool) -> None:
     from tunebench.terminal import Progress
 
     show(jobs.merge(run, runs, Progress(1)), as_json, lambda found: f"{found['merged']} is ready")
+
+
+@commands.command(short_help="Upload a run's model to the model hub.")
+@click.argument("run")
+@click.argument("repository")
+@click.option("--merged", is_flag=True, help="Push merged/, the whole model, instead of the adapter.")
+@click.option("--private", is_flag=True, help="Make the repository a private one, where it is new.")
+@click.option("--revision", help="Branch to push to; made where it is new.")
+@RUNS
+@JSON
+def push(run: str, repository: str, merged: bool, private: bool, revision: str | None, runs: Path, as_json: bool) -> None:
+    """Upload RUN's saved model with its card to REPOSITORY (such as my-name/my-model) on the hub of HF_ENDPOINT."""
+    from tunebench import jobs
+
+    done = jobs.push(run, runs, repository, merged=merged, private=private, revision=revision)
+    for warning in done["warnings"]:
+        click.echo(f"warning: {warning}", err=True)
+    show(done, as_json, lambda found: f"{found['url']} holds {', '.join(found['files'])} (commit {found['commit']})")
 
 
 @commands.command(short_help="Train several recipes and print one table.")
@@ -188,9 +207,51 @@ def list_runs(runs: Path, as_json: bool) -> None:
     show(found, as_json, lambda rows: runs_text(rows) if rows else f"no runs in {runs}; `tunebench train RECIPE` makes one")
 
 
+@commands.command(short_help="Write a first recipe for a data file or folder.")
+@click.argument("data")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("recipe.yaml"), show_default=True, help="The recipe.")
+@click.option("--model", help="The base; the starter model where it is fetched, else distilbert-base-uncased.")
+@click.option("--method", default="lora", show_default=True, help="How weights change, or a baseline such as tfidf.")
+@click.option("--text-column", help="Column with the texts; guessed without it.")
+@click.option("--label-column", help="Column with the labels; guessed without it.")
+@JSON
+def init(
+    data: str, output: Path, model: str | None, method: str, text_column: str | None, label_column: str | None, as_json: bool
+) -> None:
+    """Write a first recipe for DATA: a file of training rows, or a folder with train, validation and test in it.
+
+    Splits and columns are guessed, and it is said why. No file is overwritten.
+    """
+    from tunebench import jobs
+    from tunebench.check_text import draft_text
+
+    show(jobs.init(data, output, model, method, text_column, label_column), as_json, draft_text)
+
+
+@commands.command(short_help="Look through a recipe's data before training.")
+@click.argument("recipe")
+@SET
+@JSON
+def check(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Look through RECIPE's data: unsound rows, texts that stand twice or in two splits, labels, lengths.
+
+    Of the test split there are counts only. Ends with exit code 3 where a gate fails.
+    """
+    from tunebench import jobs
+    from tunebench.check_text import findings_text
+    from tunebench.terminal import RowCounter
+
+    counter = RowCounter()
+    found = jobs.check(recipe, overrides, counter)
+    counter.done()
+    show(found.as_dict() if as_json else found, as_json, findings_text)
+    if failed := found.failed():
+        raise GateFailed(f"{len(failed)} of {len(found.gates)} gates failed: {'; '.join(gate.name for gate in failed)}")
+
+
 @commands.command(short_help="Count what a method trains and saves.")
 @click.option("--model", required=True, help="A known shape such as bert-base-uncased, or a model folder.")
-@click.option("--method", required=True, help="full, head, lora or ia3.")
+@click.option("--method", required=True, help="full, head, or a kind of adapter such as lora.")
 @click.option("--pooling", type=click.Choice(["cls", "mean"]), default="cls", show_default=True, help="As base.pooling.")
 @click.option("--num-labels", type=click.IntRange(2), default=2, show_default=True, help="Labels of the head.")
 @SET
@@ -208,15 +269,9 @@ def params(model: str, method: str, pooling: str, num_labels: int, overrides: tu
 def env(as_json: bool) -> None:
     """Print versions, hardware and variables, ready to paste into an issue."""
     from tunebench.runs import environment
+    from tunebench.terminal import env_text
 
-    found = {"versions": environment.versions(), "hardware": environment.hardware(), "variables": environment.variables()}
-    show(
-        found,
-        as_json,
-        lambda groups: "\n".join(
-            f"{key}: {'not installed' if value is None else value}" for group in groups.values() for key, value in group.items()
-        ),
-    )
+    show(environment.report(), as_json, env_text)
 
 
 @commands.command(short_help="Print the JSON Schema of a recipe.")

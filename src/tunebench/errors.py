@@ -3,6 +3,7 @@
 TunebenchError   exit 1   something went wrong while working (a full disk, a lost file)
   InputError     exit 2   the recipe, the data or the command line needs a change
   GateFailed     exit 3   the work was done and did not pass (a proof, a check)
+  Interrupted    exit 130 the user stopped it (Ctrl-C); it can be continued
 """
 
 from __future__ import annotations
@@ -41,6 +42,12 @@ class GateFailed(TunebenchError):
     """The work is done, and its result did not pass a gate such as the round-trip proof."""
 
     exit_code = 3
+
+
+class Interrupted(TunebenchError):
+    """The user stopped the work; nothing is lost, and the message names the command that goes on."""
+
+    exit_code = 130
 
 
 class MissingExtra(TunebenchError):

@@ -26,6 +26,16 @@ class Started(Event):
     train_rows: int
     trainable_parameters: int
     total_parameters: int
+    precision: str = "float32"
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Resumed(Event):
+    """An interrupted job goes on after this step, as if nothing had happened."""
+
+    step: int
+    total_steps: int
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,13 @@ class Warned(Event):
 
 
 @dataclass(frozen=True)
+class Noted(Event):
+    """Something the user can make use of; nothing is wrong."""
+
+    message: str
+
+
+@dataclass(frozen=True)
 class Finished(Event):
     """The run is complete: every file named in ``files`` lies in the run directory."""
 
@@ -108,7 +125,8 @@ class Failed(Event):
 
 
 KINDS: dict[str, type[Event]] = {
-    kind.__name__.lower(): kind for kind in (Started, Step, Evaluated, Stopped, Scored, Proved, Warned, Finished, Failed)
+    kind.__name__.lower(): kind
+    for kind in (Started, Resumed, Step, Evaluated, Stopped, Scored, Proved, Warned, Noted, Finished, Failed)
 }
 
 

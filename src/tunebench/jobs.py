@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,20 +17,26 @@ from typing import TYPE_CHECKING, Any
 
 from tunebench.compare import curves, table
 from tunebench.data import dataset, readers, writers
+from tunebench.data.cleaning import cleaner
 from tunebench.data.labels import LabelMap
-from tunebench.errors import InputError, MissingExtra, TunebenchError
+from tunebench.data.weights import label_weights
+from tunebench.errors import InputError, Interrupted, MissingExtra, TunebenchError
 from tunebench.events import Event, Failed, Finished, Scored, Started, Stopped, Warned, as_record
 from tunebench.predict import predictions
 from tunebench.predict.baselines import BASELINE_FILES, load_baseline
 from tunebench.predict.scorers import Scorer
+from tunebench.predict.tokenizer_files import open_tokenizer
+from tunebench.recipe.closed import STARTER
 from tunebench.recipe.load import load_recipe, method_from
 from tunebench.recipe.methods import ADAPTERS, BASELINES, Majority, Tfidf
 from tunebench.recipe.resolve import identity, resolve
 from tunebench.recipe.spec import Recipe
-from tunebench.runs import bases, cache, card, environment, proof, starter
+from tunebench.runs import bases, cache, card, checkpoints, environment, hub_data, proof, starter, trackers
+from tunebench.runs.push import push_run
 from tunebench.runs.run import FORMAT_VERSION, Run, find_run, open_run
 
 if TYPE_CHECKING:
+    from tunebench.data.findings import Findings
     from tunebench.model.parameters import ParameterReport
     from tunebench.model.worker import ProofWorker
 
@@ -56,11 +63,13 @@ class Trained:
 
 def bind(source: str, overrides: Sequence[str] = ()) -> Bound:
     """Load, resolve, bind and digest a recipe. No torch: bad input fails within a second."""
-    recipe, base = load_recipe(source, overrides), None
+    recipe, base, held = load_recipe(source, overrides), None, None
     if recipe.base is not None:
         folder = bases.base_folder(recipe.base)
         config, pinned = bases.base_config(folder), bases.pinned(recipe.base, folder)
         bases.check_max_length(pinned, config)
+        held = bases.weight_names(folder)
+        open_tokenizer(folder)  # one that is missing or does not fit is refused here
         recipe = recipe.model_copy(update={"base": pinned})
         base = {
             "model": pinned.model,
@@ -68,36 +77,55 @@ def bind(source: str, overrides: Sequence[str] = ()) -> Bound:
             "architecture": config.get("model_type"),
             "digest": bases.base_digest(folder),
         }
-    recipe = resolve(recipe, base["architecture"] if base else None)
-    data = dataset.bind(recipe.data, recipe.seed, bases.locate)
+    recipe = resolve(recipe, base["architecture"] if base else None, held)
+    recipe = recipe.model_copy(update={"data": hub_data.pinned(recipe.data)})
+    data = dataset.bind(recipe.data, recipe.seed, hub_data.locator(recipe.data))
+    label_weights(recipe.settings.class_weight, data.labels, data.train.labels)  # unsound ones are refused here
     return Bound(recipe, data, base, identity(recipe, data.digest(), base["digest"] if base else None))
 
 
 def train(source: str, overrides: Sequence[str], runs: Path, watch: Watch) -> Trained:
-    """Turn a recipe into a run: fit it, score the test split once, prove what was saved, close."""
+    """Turn a recipe into a run: fit it, score the test split once, prove what was saved, close.
+
+    An interrupted run goes on from its newest checkpoint, and ends with the bytes of one that was not interrupted.
+    """
     _needs_train_extra()
     bound = bind(source, overrides)
-    with open_run(runs, bound.recipe, _manifest(bound)) as run:
+    trackers.require(bound.recipe.report_to)
+    with (
+        open_run(runs, bound.recipe, _manifest(bound)) as run,
+        trackers.copying(run, bound.recipe.report_to, watch) as watch,
+    ):
         if run.is_finished():
             return Trained(run, already_finished=True)
-        say = _saying(run, watch)
+        say, begins = _saying(run, watch), run.recorded() == 0
         try:
             run.write_text("splits.json", json.dumps({name: rows.ids for name, rows in bound.data.splits().items()}) + "\n")
+            for remark in bound.data.remarks() if begins else []:
+                say(Warned(remark))
             for pair, count in bound.data.shared_texts().items():
-                if count:
+                if count and begins:
                     say(Warned(f"{count} texts of {pair} stand there word for word; scores may be too good"))
-            fit = _fit_baseline if bound.recipe.method.kind in BASELINES else _fit_model
-            run.write_json("metrics.json", fit(run, bound, say))
+            if bound.recipe.method.kind in BASELINES:
+                metrics = _fit_baseline(run, bound, say)
+            else:
+                command = ["tunebench", "train", source, *(f"--set={item}" for item in overrides), f"--runs={runs}"]
+                metrics = _fit_model(run, bound, say, shlex.join(command))
+            run.write_json("metrics.json", metrics)
             run.write_json("manifest.json", run.manifest | {"end_weights": run.weights_digest()})
-            say(Finished(sorted(path.name for path in run.path.iterdir() if not path.name.startswith("."))))
+            files = {path.name for path in run.path.iterdir() if not path.name.startswith(".")} - {"checkpoints"}
+            say(Finished(sorted(files)))
+            shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
+        except Interrupted:
+            raise
         except Exception as error:  # told in the run, and raised again
             say(Failed(str(error) if isinstance(error, TunebenchError | OSError) else f"{type(error).__name__}: {error}"))
             raise
     return Trained(run, already_finished=False)
 
 
-def _fit_model(run: Run, bound: Bound, say: Watch) -> dict[str, Any]:
-    """Train a model, keep the best weights, save, score and prove them; returns the metrics."""
+def _fit_model(run: Run, bound: Bound, say: Watch, command: str) -> dict[str, Any]:
+    """Train a model, keep the best weights, save, score and prove them; returns the metrics. ``command`` continues it."""
     from tunebench.model.worker import ProofWorker
     from tunebench.train.baselines import baseline_scores, fit_baselines
 
@@ -108,28 +136,31 @@ def _fit_model(run: Run, bound: Bound, say: Watch) -> dict[str, Any]:
 
         from tunebench.model import bundle
         from tunebench.model.methods import count_parameters
-        from tunebench.train.session import fit_and_keep_best, prepare
+        from tunebench.train.memory import within_memory
+        from tunebench.train.session import fit_and_keep, pin_machine, prepare
 
-        session = prepare(recipe, data)
-        for message in session.warnings:
+        begins, precision = checkpoints.newest(run.path) is None, pin_machine(run, recipe.settings)
+        session = prepare(recipe, data, precision)
+        for message in session.warnings if begins else environment.changes(run.manifest["versions"]):
             say(Warned(message))
-        for event in fit_and_keep_best(session, run.path / "checkpoints"):
+        for event in within_memory(fit_and_keep(session, run, command), recipe):
             say(event)
             stopped = event if isinstance(event, Stopped) else stopped
+        (total, trainable), threads = count_parameters(session.model), torch.get_num_threads()
         bundle.save_trained(session.model, run, recipe)
         metrics = _score_test(run, data, session.scorer, say)
         peak = environment.peak_memory_bytes()
         proved = _prove(run, "reload", session.scorer, _proof_texts(data), worker, say)
-    shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
-    (total, trainable), threads = count_parameters(session.model), torch.get_num_threads()
     metrics |= {
         "parameters": {"total": total, "trainable": trainable},
         "train_seconds": stopped.seconds,
         "peak_memory_bytes": peak,
+        "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
         "best_step": stopped.best_step,
         "stopped": stopped.reason,
         "adapter_bytes": _weights_bytes(run),
         "threads": threads,
+        "precision": precision,
         "proofs": [proved],
         "baselines": baseline_scores(data),
     }
@@ -173,23 +204,25 @@ def evaluate(
     dataset.check_labels({data or "test": rows}, labels)
     if data is None and not os.access(run.path, os.W_OK):
         raise InputError(str(run.path), "is read-only, and a look at its test split must be counted there; copy the run first")
-    scores = predictions.score_answers(predictions.predict_texts(open_scorer(run), labels, rows.texts), rows.labels)
+    found = predictions.predict_texts(open_scorer(run), labels, rows.texts, str)  # which are clean already
+    scores = predictions.score_answers(found, rows.labels)
     if data is None:
         scores["look"] = 1 + sum(isinstance(event, Scored) for event in run.events())
         run.record(Scored("test", len(rows), scores["accuracy"]["value"], scores["look"]))
-    return {"run": run.name, "split": data or "test", "labels": labels.as_dict(), **scores}
+    remarks = [rows.remark] if rows.remark else []
+    return {"run": run.name, "split": data or "test", "labels": labels.as_dict(), **scores, "remarks": remarks}
 
 
 def predict_texts(name: str, runs: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
     """Label and probabilities for a few texts."""
     run = find_run(name, runs)
     labels = LabelMap.from_dict(run.manifest["labels"])
-    found = predictions.predict_texts(open_scorer(run), labels, texts)
+    found = predictions.predict_texts(open_scorer(run), labels, texts, cleaner(run.recipe.data.clean))
     return [
         {
             "text": text,
             "predicted": label,
-            "display": {name: labels.shown(name) for name in labels.names},
+            "display": {name: labels.display.get(name, name) for name in labels.names},
             "probabilities": {} if error else dict(zip(labels.names, map(float, row), strict=True)),
             "truncated": cut,
             "error": error,
@@ -207,22 +240,24 @@ def predict_file(
     run = find_run(name, runs)
     labels = LabelMap.from_dict(run.manifest["labels"])
     reader = readers.open_table(source)
-    column = text or run.recipe.data.text
+    column = text or dataset.columns_like(run.recipe.data, reader.types, "text").text or run.recipe.data.text
     readers.require_columns(
         reader, {"--text-column" if text else "data.text of the run; choose another with --text-column": column}
     )
     if source.resolve() == output.resolve():
         raise InputError(str(output), "is the input file; inputs are never overwritten, choose another --output")
-    counts, scorer = {"rows": 0, "errors": 0, "truncated": 0}, open_scorer(run)
+    counts, scorer, clean = {"rows": 0, "errors": 0, "truncated": 0}, open_scorer(run), cleaner(run.recipe.data.clean)
     with writers.table_writer(output, predictions.output_types(reader.types, labels)) as write:
-        for columns, found in predictions.predict_table(reader, column, scorer, labels):
+        for columns, found in predictions.predict_table(reader, column, scorer, labels, clean):
             write(columns)
             counts["rows"] += len(found.errors)
             counts["errors"] += sum(error is not None for error in found.errors)
             counts["truncated"] += sum(found.truncated)
             on_rows(counts["rows"])
     renamed = {key: value for key, value in predictions.output_names(list(reader.types), labels).items() if key != value}
-    return {"run": run.name, "input": str(source), "output": str(output), **counts, "renamed_columns": renamed}
+    remarks = [reader.remark] if reader.remark else []
+    files = {"input": str(source), "output": str(output)}
+    return {"run": run.name, **files, **counts, "renamed_columns": renamed, "remarks": remarks}
 
 
 def merge(name: str, runs: Path, watch: Watch) -> dict[str, Any]:
@@ -250,6 +285,11 @@ def merge(name: str, runs: Path, watch: Watch) -> dict[str, Any]:
     return {"run": run.name, "merged": str(folder), "proof": proved}
 
 
+def push(name: str, runs: Path, repository: str, *, merged: bool, private: bool, revision: str | None) -> dict[str, Any]:
+    """Upload a run's saved model with its card to the model hub."""
+    return push_run(find_run(name, runs), repository, merged=merged, private=private, revision=revision)
+
+
 def compare(sources: Sequence[str], runs: Path, output: Path, say: Callable[[str], None]) -> list[table.Row]:
     """Train the recipes that are not trained yet, each in a process of its own, and write ``comparison.csv`` over all runs."""
     finished = {source: Run(Path(source)) for source in sources if (Path(source) / "manifest.json").is_file()}
@@ -273,11 +313,60 @@ def compare(sources: Sequence[str], runs: Path, output: Path, say: Callable[[str
 def _train_in_own_process(source: str, name: str, runs: Path) -> None:
     """``tunebench train`` as a child: peak memory is then that of one method; a failure keeps its exit code."""
     command = [sys.executable, "-P", "-m", "tunebench.cli", "train", source, "--runs", str(runs)]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
-    if done.returncode:
-        error = TunebenchError(f"{name} ended with exit code {done.returncode}; its message stands above")
-        error.exit_code = done.returncode if done.returncode in (2, 3) else 1
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as child:
+        try:
+            code = child.wait()
+        except KeyboardInterrupt:  # the terminal told the child too, which now writes its checkpoint
+            code = child.wait()
+    if code == Interrupted.exit_code:
+        raise Interrupted(f"{name} was stopped; the same command goes on from there")
+    if code:
+        error = TunebenchError(f"{name} ended with exit code {code}; its message stands above")
+        error.exit_code = code if code in (2, 3) else 1
         raise error
+
+
+def check(source: str, overrides: Sequence[str], on_rows: Callable[[int], None]) -> Findings:
+    """Look through a recipe's data before anything is trained; works on data that ``train`` refuses. No torch."""
+    from tunebench.data import audit
+    from tunebench.data.shingles import count_words
+    from tunebench.predict.tokenize import TextEncoder
+
+    recipe, ruler = load_recipe(source, overrides), audit.Ruler("words", None, count_words)
+    architecture = held = None
+    if recipe.base is not None:
+        folder = bases.base_folder(recipe.base)
+        config, held = bases.base_config(folder), bases.weight_names(folder)
+        bases.check_max_length(recipe.base, config)
+        architecture, whole = config.get("model_type"), TextEncoder(folder, sys.maxsize)
+        ruler = audit.Ruler("tokens", recipe.base.max_length, lambda texts: whole.encode(texts).lengths)
+    resolve(recipe, architecture, held)
+    recipe = recipe.model_copy(update={"data": hub_data.pinned(recipe.data)})
+    return audit.audit(recipe, hub_data.locator(recipe.data), ruler, on_rows)
+
+
+def init(
+    source: str, output: Path, model: str | None = None, method: str = "lora", text: str | None = None, label: str | None = None
+) -> dict[str, Any]:
+    """Write a first recipe for a data file or folder: splits and columns guessed, everything else left to its default."""
+    from tunebench.data.draft import draft_data
+    from tunebench.recipe.draft import draft_name, draft_text
+    from tunebench.runs.first_base import first_base
+
+    if os.path.lexists(output):
+        raise InputError(str(output), "is there already, and no file is ever overwritten; choose another --output")
+    path, folder = bases.locate(source), Path(os.path.abspath(output)).parent
+    draft = draft_data(path, text, label, folder)
+    settings = draft.settings | ({"train": source} if source.startswith(STARTER) else {})
+    base, why = first_base(model, method, draft.max_length, folder)
+    cache.write_atomic(output, draft_text(draft_name(Path(os.path.abspath(path)), method), base, settings, method, str(output)))
+    reasons = draft.reasons | ({"base": why} if base else {})
+    return {
+        "recipe": str(output),
+        "settings": {**settings, **({"base": base} if base else {}), "method": {"kind": method}},
+        "reasons": reasons,
+        "next": [shlex.join(["tunebench", verb, str(output)]) for verb in ("check", "train")],
+    }
 
 
 def params(model: str, method: str, settings: Sequence[str], pooling: str, num_labels: int) -> ParameterReport:
@@ -354,14 +443,16 @@ def _scored_texts(run: Run) -> list[str]:
     """Texts for later proofs: those that the run itself keeps with their predictions, else out of its data."""
     kept = run.path / "predictions.parquet"
     if not kept.is_file():
-        return _proof_texts(dataset.bind(run.recipe.data, run.recipe.seed, bases.locate))
-    labels, text = LabelMap.from_dict(run.manifest["labels"]), run.recipe.data.text
+        return _proof_texts(dataset.bind(run.recipe.data, run.recipe.seed, hub_data.locator(run.recipe.data)))
+    labels, data = LabelMap.from_dict(run.manifest["labels"]), run.recipe.data
+    source, clean = data.source("test") or data.source("train"), cleaner(data.clean)
+    text = source.text if source and source.text else data.text
     column = predictions.output_names([text], labels)[text]
-    return proof.spread([str(value) for chunk in readers.open_table(kept).chunks() for value in chunk.columns[column]])
+    return proof.spread([clean(str(value)) for chunk in readers.open_table(kept).chunks() for value in chunk.columns[column]])
 
 
 def _test_rows(run: Run) -> dataset.Rows:
-    bound = dataset.bind(run.recipe.data, run.recipe.seed, bases.locate)
+    bound = dataset.bind(run.recipe.data, run.recipe.seed, hub_data.locator(run.recipe.data))
     if bound.test is None:
         raise InputError(run.name, "its recipe has no test split; give a labelled file with --data")
     if bound.test.digest() != run.manifest["data"]["test"]["digest"]:
@@ -371,7 +462,7 @@ def _test_rows(run: Run) -> dataset.Rows:
 
 def _labelled_rows(path: Path, answers: str | None, id_column: str | None, recipe: Recipe) -> dataset.Rows:
     if answers is None and id_column is None:
-        return dataset.read_rows(path, recipe.data)
+        return dataset.read_like(path, recipe.data)
     if answers is None or id_column is None:
         raise InputError("evaluate", "--answers and --id go together: the file with the labels, and the column both files share")
     return dataset.join_answers(path, Path(answers), recipe.data.model_copy(update={"id": id_column}))
@@ -388,7 +479,8 @@ def _manifest(bound: Bound) -> dict[str, Any]:
 
     def source(split: str) -> str:
         found = bound.recipe.data.source(split)
-        return found.file if found else "cut from train"
+        place = f"{bound.recipe.data.dataset}: " if bound.recipe.data.dataset else ""
+        return place + found.file if found else "cut from train"
 
     return {
         "format": FORMAT_VERSION,

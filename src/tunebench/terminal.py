@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -9,7 +10,12 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from tunebench.events import Evaluated, Event, Proved, Scored, Started, Step, Stopped, Warned
+from tunebench.data.labels import shown_name
+from tunebench.events import Evaluated, Event, Noted, Proved, Resumed, Scored, Started, Step, Stopped, Warned
+
+LONG_SECONDS = 30 * 60
+"""Of a training on the CPU that takes longer, it is said after ``SETTLED_STEPS`` what would make it faster."""
+SETTLED_STEPS = 10
 
 
 class Progress:
@@ -21,16 +27,20 @@ class Progress:
         self._every = every
         self._total = 0
         self._width = 0
+        self._hint_is_due = False
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
         if isinstance(event, Started):
-            self._total = event.total_steps
+            self._total, self._hint_is_due = event.total_steps, event.device == "cpu"
             share = 100 * event.trainable_parameters / max(1, event.total_parameters)
             self._line(
                 f"{event.train_rows:,} training rows, {event.total_steps:,} steps; trainable parameters "
                 f"{event.trainable_parameters:,} of {event.total_parameters:,} ({share:.2f} %)"
             )
+        elif isinstance(event, Resumed):
+            self._total = event.total_steps
+            self._line(f"goes on after step {event.step:,} of {event.total_steps:,}")
         elif isinstance(event, Step):
             self._step(event)
         elif isinstance(event, Evaluated) and event.split == "validation":
@@ -53,6 +63,8 @@ class Progress:
             )
         elif isinstance(event, Warned):
             self._line(f"warning: {event.message}")
+        elif isinstance(event, Noted):
+            self._line(event.message)
 
     def _step(self, event: Step) -> None:
         left = event.seconds / event.step * (self._total - event.step)
@@ -67,6 +79,13 @@ class Progress:
             self._width = len(text)
         elif event.step % self._every == 0 or event.step == self._total:
             self._line(text)
+        if self._hint_is_due and event.step >= SETTLED_STEPS:
+            self._hint_is_due = False
+            if left > LONG_SECONDS:
+                self._line(
+                    f"this takes about {clock(left)} on the CPU; faster: data.max_train_samples, a smaller base.max_length, "
+                    "or a GPU (`tunebench env` says why none is used)"
+                )
 
     def _line(self, text: str) -> None:
         clear = "\r" + " " * self._width + "\r" if self._width else ""
@@ -112,6 +131,13 @@ def printable(text: str, keep: str = "") -> str:
     )
 
 
+def language() -> str | None:
+    """The reader's language as a tag such as ``zh-TW``, as the environment says; None where it says none."""
+    said = next((value for name in ("LC_ALL", "LC_MESSAGES", "LANG") if (value := os.environ.get(name))), "")
+    tag = said.split(".")[0].split("@")[0].replace("_", "-")
+    return None if tag in ("", "C", "POSIX") else tag
+
+
 def columns(rows: Sequence[Sequence[Any]], *, right: bool = True) -> str:
     """Rows of cells as aligned columns: the first to the left, the others to the right."""
     cells = [[printable(str(cell)) for cell in row] for row in rows]
@@ -136,9 +162,33 @@ def runs_text(rows: Sequence[dict[str, Any]]) -> str:
     )
 
 
+def env_text(report: dict[str, Any]) -> str:
+    """What `tunebench env` shows: the machine, what torch makes of it, versions, variables."""
+    hardware, torch = report["hardware"], report["torch"]
+
+    def gpu(found: dict[str, Any]) -> str:
+        memory = "" if found["memory_bytes"] is None else f", {found['memory_bytes'] / 2**30:.1f} GiB"
+        return f"{found['name']}{memory}, driver {found['driver']}"
+
+    machine = {
+        "platform": hardware["platform"],
+        "processor": f"{hardware['processor']}, {hardware['cores']} cores",
+        "memory": f"{hardware['memory_bytes'] / 2**30:.1f} GiB",
+        "gpu": "; ".join(map(gpu, hardware["gpus"])) or "none that nvidia-smi knows",
+        "torch uses": "; ".join(torch.get("gpus") or []) or ": ".join(filter(None, (torch["device"], torch["why"]))),
+        "torch cuda": torch.get("cuda") or "none in this build",
+        "torch threads": torch.get("threads") or "-",
+    }
+    groups = (machine, {name: found or "not installed" for name, found in report["versions"].items()}, report["variables"])
+    width = max(len(name) for group in groups for name in group)
+    return "\n\n".join(
+        "\n".join(f"{name:<{width}}  {printable(str(found))}" for name, found in group.items()) for group in groups if group
+    )
+
+
 def scores_text(scores: dict[str, Any]) -> str:
     """What ``evaluate`` prints: figures with intervals, the positive label, per-class scores, the confusion matrix."""
-    shown = {name: scores["labels"]["display"].get(name, name) for name in scores["labels"]["names"]}
+    shown = {name: shown_name(scores["labels"]["display"], name, language()) for name in scores["labels"]["names"]}
     look = f"; look {scores['look']}" if "look" in scores else ""
     positive = scores["positive_label"]
     averaged = f"positive label: {shown[positive]}" if positive else "precision, recall and F1 are macro averages"
@@ -165,6 +215,7 @@ def scores_text(scores: dict[str, Any]) -> str:
         for key, text in (("truncated", "texts were cut at max_length"), ("unscored", "rows could not be scored"))
         if scores[key]
     ]
+    notes += map(printable, scores["remarks"])
     head = f"{scores['run']} on {scores['split']}: {scores['n']:,} rows{look}"
     return "\n\n".join([head, columns(figures), averaged, columns(classes), columns(matrix), *notes])
 
@@ -176,10 +227,10 @@ def predictions_text(found: Sequence[dict[str, Any]]) -> str:
         if item["error"]:
             lines.append(f"error: {item['error']}")
             continue
+        shown = {name: printable(shown_name(item["display"], name, language())) for name in item["display"]}
         others = "  ".join(
-            f"{printable(item['display'][name])} {value:.4f}"
-            for name, value in sorted(item["probabilities"].items(), key=lambda pair: -pair[1])
+            f"{shown[name]} {value:.4f}" for name, value in sorted(item["probabilities"].items(), key=lambda pair: -pair[1])
         )
         cut = "  the text was cut at max_length" if item["truncated"] else ""
-        lines.append(f"{printable(item['display'][item['predicted']])}  ({others}){cut}")
+        lines.append(f"{shown[item['predicted']]}  ({others}){cut}")
     return "\n".join(lines)

@@ -26,6 +26,19 @@ def label_name(value: Any) -> str | None:
     return str(value).strip() or None
 
 
+def shown_name(display: Display, name: str, language: str | None = None) -> str:
+    """What a label is called for readers of ``language``, a tag such as ``zh-TW``.
+
+    Of several names the one for exactly this tag, else for its first part (``zh``), else the English one, else the label itself.
+    """
+    shown = display.get(name, name)
+    if isinstance(shown, str):
+        return shown
+    known = {tag.replace("_", "-").lower(): word for tag, word in shown.items()}
+    tag = (language or "en").replace("_", "-").lower()
+    return next((known[key] for key in (tag, tag.split("-")[0], "en") if known.get(key)), name)
+
+
 @dataclass(frozen=True)
 class LabelMap:
     """The labels in their fixed order (which is their id), the positive one, and what to call them on screen."""
@@ -39,10 +52,9 @@ class LabelMap:
         order = {name: i for i, name in enumerate(self.names)}
         return [order[name] for name in names]
 
-    def shown(self, name: str) -> str:
-        """Display name of a label; it changes display only."""
-        shown = self.display.get(name, name)
-        return shown if isinstance(shown, str) else shown.get("en") or next(iter(shown.values()), name)
+    def shown(self, name: str, language: str | None = None) -> str:
+        """Display name of a label for readers of a language; it changes display only."""
+        return shown_name(self.display, name, language)
 
     @property
     def positive_id(self) -> int | None:

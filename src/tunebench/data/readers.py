@@ -6,23 +6,23 @@ who reads decides whether that is a fault (training) or a result (prediction).
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tunebench.data import delimited, encoding, jsonlines
 from tunebench.errors import InputError, listing, nearest
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
 CHUNK_ROWS = 2048
-csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+LONGEST_TEXT = 10_000_000
+"""Characters; a longer cell is taken for a mistake, as a tokenizer would need gigabytes and minutes for it."""
 
 
 @dataclass(frozen=True)
@@ -39,22 +39,29 @@ class Chunk:
 
 @dataclass(frozen=True)
 class TableReader:
-    """An opened table: its column names, their Arrow types, and the rows as chunks, as often as asked."""
+    """An opened table: its column names, their Arrow types, and the rows as chunks, as often as asked.
+
+    ``encoding`` and ``delimiter`` are those it is read with, None where the format has none. ``remark`` says what was
+    found out about the file and is not what everybody expects of it.
+    """
 
     path: Path
     types: dict[str, pa.DataType]
+    read: Callable[[], Iterator[Chunk]] = field(repr=False, compare=False)
+    encoding: str | None = None
+    delimiter: str | None = None
+    remark: str | None = None
 
     def chunks(self) -> Iterator[Chunk]:
         """All rows in order, at most ``CHUNK_ROWS`` at a time."""
-        read = {".csv": _delimited, ".tsv": _delimited, ".jsonl": _jsonl, ".parquet": _parquet}
-        return read[self.path.suffix.lower()](self.path, list(self.types))
+        return self.read()
 
 
-def open_table(path: str | Path) -> TableReader:
-    """Look at a file's header and say what columns it has.
+def open_table(path: str | Path, encoding: str | None = None, delimiter: str | None = None) -> TableReader:
+    """Look at a file's header and say what columns it has; encoding and delimiter are found out where they are not told.
 
-    Raises InputError for a missing or empty file, an unknown format, a column without a name or with the
-    name of another one.
+    Raises InputError for a missing or empty file, an unknown format or encoding, a column without a name or with
+    the name of another one.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -66,20 +73,13 @@ def open_table(path: str | Path) -> TableReader:
         if suffix not in FORMATS:
             raise InputError(str(path), f"expected a file ending in {', '.join(FORMATS)}, found {suffix or 'none'}")
         if suffix == ".parquet":
-            schema = pq.read_schema(path)
-            types, names = {field.name: field.type for field in schema}, schema.names
-        elif suffix == ".jsonl":
-            types = _jsonl_types(path)
-            names = list(types)
-        else:
-            names = _header(path)
-            types = dict.fromkeys(names, pa.string())
+            return _open_parquet(path)
+        open_one = _open_lines if suffix == ".jsonl" else _open_delimited
+        return open_one(path, encoding, delimiter)
     except pa.ArrowException as error:
         raise InputError(str(path), f"not a Parquet file: {error}") from None
     except OSError as error:
         raise InputError(str(path), f"cannot be read ({error.strerror or str(error).strip()})") from None
-    _check_names(path, names)
-    return TableReader(path, types)
 
 
 def require_columns(reader: TableReader, wanted: dict[str, str]) -> None:
@@ -100,26 +100,36 @@ def cell_fault(value: Any) -> str | None:
     if isinstance(value, list | dict | bytes):
         kind = {list: "a list", dict: "an object", bytes: "bytes"}[type(value)]
         return f"holds {kind}; expected text"
+    if isinstance(value, str) and len(value) > LONGEST_TEXT:
+        return f"holds {len(value):,} characters; at most {LONGEST_TEXT:,} are read"
     return None
 
 
+def in_chunks(rows: Iterable[tuple[list[Any], str | None]], names: list[str]) -> Iterator[Chunk]:
+    """Rows as lists of cells, each with its error, as chunks of the columns ``names``."""
+    left, first = iter(rows), 1
+    while block := list(islice(left, CHUNK_ROWS)):
+        cells, errors = zip(*block, strict=True)
+        columns = {name: list(column) for name, column in zip(names, zip(*cells, strict=True), strict=True)}
+        yield Chunk(first, columns, list(errors))
+        first += len(block)
+
+
 def _delimiter_fault(reader: TableReader) -> str | None:
-    """Words about a header that stands in one column because its cells are delimited otherwise."""
-    suffix, names = reader.path.suffix.lower(), list(reader.types)
-    marks = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
-    found = next((word for mark, word in marks.items() if mark in names[0]), None) if len(names) == 1 else None
-    if found is None or suffix not in (".csv", ".tsv"):
+    """Words about a header that stands in one column because the delimiter that was told is not the one it has."""
+    names = list(reader.types)
+    if reader.delimiter is None or len(names) > 1:
         return None
-    remedy = {"tabs": "name the file .tsv", "commas": "name the file .csv"}.get(found, "save it again with commas")
-    wanted = "tabs" if suffix == ".tsv" else "commas"
-    return f"its header {names[0]!r} is delimited by {found}, but a {suffix} file is by {wanted}; {remedy}"
+    found = next((word for mark, word in delimited.DELIMITERS.items() if mark in names[0]), None)
+    told = f"its header {names[0]!r} is one cell when delimited by {reader.delimiter!r}"
+    return f"{told}; it looks delimited by {found}: set data.delimiter, or leave it out" if found else None
 
 
 def _check_names(path: Path, names: list[str]) -> None:
     if not names:
         raise InputError(str(path), "is empty: expected a header or at least one row")
     if any("\0" in name for name in names):
-        raise InputError(str(path), "is no UTF-8 text: its header holds NUL bytes, as in UTF-16; save the file as UTF-8")
+        raise InputError(str(path), "is no text: its header holds NUL bytes; save the file as UTF-8")
     faults = [
         f"column {i} has no name; give it one in the header (pandas writes such a column without `index=False`)"
         for i, name in enumerate(names, 1)
@@ -134,136 +144,62 @@ def _check_names(path: Path, names: list[str]) -> None:
         raise InputError(str(path), faults)
 
 
-def _rows_of(path: Path) -> Iterator[tuple[list[str], str | None]]:
-    """Rows of a delimited file, the header first, each with what is wrong with its text.
-
-    Blank lines are no rows, as is the custom, with one exception: under a header of a single column a blank line is
-    how many programs write an empty cell, so there it is a row.
-    """
-    ended = False
-
-    def lines(file: IO[str]) -> Iterator[str]:
-        nonlocal ended
-        yield from file
-        ended = True
-
-    row = width = 0
-    try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            for fields in csv.reader(lines(file), delimiter="\t" if path.suffix.lower() == ".tsv" else ","):
-                if fields or width == 1:
-                    yield _decoded(fields or [""], unclosed=ended)  # the lines ended before the row was complete
-                    row, width = row + 1, width or len(fields)
-    except csv.Error as error:
-        raise InputError(str(path), f"after row {row}: {error}") from None
+def _encoding_of(path: Path, told: str | None) -> str:
+    return encoding.known_encoding(told, f"{path}: data.encoding") if told else encoding.found_encoding(path)
 
 
-def _decoded(fields: list[str], *, unclosed: bool) -> tuple[list[str], str | None]:
-    """The fields as they can be written again, and the fault of a row whose last quote or whose bytes are wrong."""
-    fault = "opens a quote that is never closed, so it holds the rest of the file" if unclosed else None
-    try:
-        "".join(fields).encode()
-    except UnicodeEncodeError:
-        fault = "is not UTF-8 (save the whole file as UTF-8)"
-        fields = [field.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for field in fields]
-    return fields, fault
-
-
-def _header(path: Path) -> list[str]:
-    names, fault = next(_rows_of(path), ([], None))
+def _open_delimited(path: Path, told: str | None, told_delimiter: str | None) -> TableReader:
+    name = _encoding_of(path, told)
+    if told_delimiter:
+        mark = delimited.known_delimiter(told_delimiter, f"{path}: data.delimiter")
+    else:
+        mark = delimited.found_delimiter(path, name)
+    names, fault = next(delimited.rows(path, name, mark), ([], None))
     if fault:
         raise InputError(str(path), f"the header: {fault}")
-    return names
+    _check_names(path, names)
+    odd = (not told and name != "utf-8") or (not told_delimiter and mark != delimited.customary_delimiter(path))
+    return TableReader(
+        path,
+        dict.fromkeys(names, pa.string()),
+        lambda: in_chunks(_fitted(path, name, mark, len(names)), names),
+        name,
+        mark,
+        f"{path.name} is read as {name}, delimited by {mark!r}" if odd else None,
+    )
 
 
-def _delimited(path: Path, names: list[str]) -> Iterator[Chunk]:
-    rows = _rows_of(path)
+def _fitted(path: Path, name: str, mark: str, width: int) -> Iterator[tuple[list[Any], str | None]]:
+    """The rows below the header, each with as many cells as it has; one that had more or fewer says so."""
+    rows = delimited.rows(path, name, mark)
     next(rows, None)
-    first, block, errors = 1, [], list[str | None]()
     for fields, fault in rows:
-        wrong = len(fields) != len(names)
-        errors.append(fault or (f"has {len(fields)} fields, the header has {len(names)}" if wrong else None))
-        block.append((fields + [None] * len(names))[: len(names)] if wrong else fields)
-        if len(block) == CHUNK_ROWS:
-            yield Chunk(first, _columns(names, block), errors)
-            first, block, errors = first + len(block), [], []
-    if block:
-        yield Chunk(first, _columns(names, block), errors)
+        if len(fields) == width:
+            yield fields, fault
+        else:
+            cells = (fields + [None] * width)[:width]
+            yield cells, fault or f"has {len(fields)} fields, the header has {width}"
 
 
-def _columns(names: list[str], block: list[Any]) -> dict[str, list[Any]]:
-    return {name: list(column) for name, column in zip(names, zip(*block, strict=True), strict=True)}
+def _open_lines(path: Path, told: str | None, _: str | None) -> TableReader:
+    name = _encoding_of(path, told)
+    types = jsonlines.column_types(path, name)
+    names = list(types)
+    _check_names(path, names)
+    return TableReader(
+        path,
+        types,
+        lambda: in_chunks((([value.get(key) for key in names], error) for value, error in jsonlines.objects(path, name)), names),
+        name,
+        remark=f"{path.name} is read as {name}" if not told and name != "utf-8" else None,
+    )
 
 
-def _objects(path: Path) -> Iterator[tuple[dict[str, Any], str | None]]:
-    """Every line that is not blank, as an object or as an error."""
-    with path.open("rb") as file:
-        for line in file:
-            if not line.strip():
-                continue
-            try:
-                value = json.loads(line.decode("utf-8-sig"))
-            except UnicodeDecodeError:
-                yield {}, "is not UTF-8 (save the whole file as UTF-8)"
-                continue
-            except (ValueError, RecursionError) as error:
-                yield {}, f"is not a line of JSON: {error}"
-                continue
-            yield _sound(value) if isinstance(value, dict) else ({}, "expected a JSON object with named columns")
-
-
-def _sound(value: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
-    """The object, and its fault where it holds half a character (a lone ``\\ud83d``), which no file can hold."""
-    text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        return json.loads(text.encode("utf-8", "replace")), f"holds half a character ({error.object[error.start]!r})"
-    return value, None
-
-
-def _jsonl_types(path: Path) -> dict[str, pa.DataType]:
-    kinds: dict[str, set[type]] = {}
-    faults: list[str] = []
-    for value, fault in _objects(path):
-        faults += [fault] if fault and not faults else []
-        for key, inner in value.items():
-            kinds.setdefault(key, set()).add(_kind(inner))
-    if faults and not kinds:
-        raise InputError(str(path), f"no line is sound; the first one: {faults[0]}")
-    return {key: _arrow_type(found - {type(None)}) for key, found in kinds.items()}
-
-
-class _Long(int):
-    """Stands for whole numbers that float64 does not hold exactly."""
-
-
-def _kind(value: Any) -> type:
-    if type(value) is not int or abs(value) <= 2**53:
-        return type(value)
-    return _Long if -(2**63) <= value < 2**63 else str
-
-
-def _arrow_type(kinds: set[type]) -> pa.DataType:
-    if kinds == {bool}:
-        return pa.bool_()
-    if kinds and kinds <= {int, _Long}:
-        return pa.int64()
-    if kinds and kinds <= {int, float}:
-        return pa.float64()
-    return pa.string()
-
-
-def _jsonl(path: Path, names: list[str]) -> Iterator[Chunk]:
-    first, block, errors = 1, [], list[str | None]()
-    for value, error in _objects(path):
-        block.append([value.get(name) for name in names])
-        errors.append(error)
-        if len(block) == CHUNK_ROWS:
-            yield Chunk(first, _columns(names, block), errors)
-            first, block, errors = first + len(block), [], []
-    if block:
-        yield Chunk(first, _columns(names, block), errors)
+def _open_parquet(path: Path) -> TableReader:
+    schema = pq.read_schema(path)
+    _check_names(path, schema.names)
+    types = {field.name: field.type for field in schema}
+    return TableReader(path, types, lambda: _parquet(path, list(types)))
 
 
 def _parquet(path: Path, names: list[str]) -> Iterator[Chunk]:

@@ -35,21 +35,20 @@ def cut_fraction(rows: HasRows, wanted: Fraction, seed: int, split: str) -> tupl
 
     With ``group_by`` whole groups are taken until the share is reached, so the split may be a little larger; a group
     that would make it twice as large is left out while others can serve. With ``stratify`` the share is cut from
-    each label. Raises InputError where a side would be empty.
+    each label, and one row of every label stays. Raises InputError where a side would be empty.
     """
     if wanted.group_by is not None and wanted.group_by not in rows.columns:
         raise InputError(f"data.{split}.group_by", f"no column {wanted.group_by!r}; columns are {listing(rows.columns)}")
     if wanted.group_by is not None:
         cut = _cut_groups(rows, wanted.group_by, wanted.fraction, seed, split)
     else:
-        strata = rows.labels if wanted.stratify else [""] * len(rows.ids)
-        cut = {
-            place
-            for stratum in sorted(set(strata))
-            for place in _first_share(
-                [i for i, name in enumerate(strata) if name == stratum], rows.ids, wanted.fraction, seed, split
-            )
-        }
+        strata: dict[str, list[int]] = {}
+        for i, label in enumerate(rows.labels):
+            strata.setdefault(label if wanted.stratify else "", []).append(i)
+        cut = set()
+        for places in strata.values():
+            most = len(places) - 1 if wanted.stratify else len(places)
+            cut.update(_ranked(places, rows.ids, seed, split)[: min(most, round(wanted.fraction * len(places)))])
     kept = [i for i in range(len(rows.ids)) if i not in cut]
     if not kept or not cut:
         raise InputError(
@@ -67,10 +66,6 @@ def draw(ids: list[str], number: int, seed: int, purpose: str) -> list[int]:
 
 def _rank(seed: int, split: str, name: str) -> bytes:
     return hashlib.sha256(f"{seed}\0{split}\0{name}".encode("utf-8", "surrogatepass")).digest()
-
-
-def _first_share(places: list[int], ids: list[str], fraction: float, seed: int, split: str) -> list[int]:
-    return _ranked(places, ids, seed, split)[: round(fraction * len(places))]
 
 
 def _ranked(places: Iterable[int], ids: list[str], seed: int, split: str) -> list[int]:

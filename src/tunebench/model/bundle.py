@@ -12,19 +12,20 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from tunebench.data.labels import LabelMap
-from tunebench.errors import InputError, TunebenchError
+from tunebench.errors import InputError
 from tunebench.model.methods import apply_method, expected_warnings, merge_adapter, trainable_state
-from tunebench.model.pretrained import load_merged, load_pretrained
+from tunebench.model.pretrained import is_decoder, load_merged, load_pretrained, padding_of
+from tunebench.model.residual import save_adapter
 from tunebench.model.torch_backend import TorchBackend, to_device
 from tunebench.predict.scorers import TokenScorer
-from tunebench.predict.tokenize import TOKENIZER_FILES, TextEncoder
-from tunebench.recipe.methods import ADAPTERS
-from tunebench.recipe.spec import Recipe
+from tunebench.predict.tokenize import TextEncoder
+from tunebench.predict.tokenizer_files import copy_tokenizer
+from tunebench.recipe.methods import ADAPTERS, Head
+from tunebench.recipe.spec import Base, Recipe
 from tunebench.runs.bases import base_digest, base_folder, portable_base
 from tunebench.runs.run import Run
 
@@ -37,7 +38,11 @@ def compose(recipe: Recipe, labels: LabelMap, seed: int) -> tuple[nn.Module, lis
     assert recipe.base is not None
     torch.manual_seed(seed)
     model, new = load_pretrained(base_folder(recipe.base), labels, recipe.base.pooling)
-    return to_device(apply_method(model, recipe.method, recipe.base.pooling)), new
+    composed = apply_method(model, recipe.method, recipe.base.pooling)
+    if isinstance(recipe.method, Head):
+        for name in new:  # a pooler that the checkpoint lacks is part of the head
+            composed.get_parameter(name).requires_grad = True
+    return to_device(composed), new
 
 
 def unsaved_layers(model: nn.Module, new: list[str]) -> list[str]:
@@ -57,12 +62,10 @@ def save_trained(model: nn.Module, run: Run, recipe: Recipe) -> Path:
         config = model.peft_config["default"]
         config.base_model_name_or_path = portable_base(recipe.base.model, run.path)
         config.revision = recipe.base.revision
-        config.inference_mode = True
-        model.save_pretrained(str(part), safe_serialization=True, save_embedding_layers=False)
-        (part / "README.md").unlink(missing_ok=True)
+        save_adapter(model, part)
     elif isinstance(model, PreTrainedModel):
         model.save_pretrained(str(part))
-    return _finish(part, run.weights, base)
+    return _finish(part, run.weights, base, _tokenizer_settings(model, recipe.base, base))
 
 
 def save_merged(run: Run, folder: Path) -> None:
@@ -74,7 +77,7 @@ def save_merged(run: Run, folder: Path) -> None:
         merged = merge_adapter(merged)
     part = _fresh(folder)
     merged.save_pretrained(str(part))
-    _finish(part, folder, run.weights)
+    _finish(part, folder, run.weights, _tokenizer_settings(merged, recipe.base, run.weights))
 
 
 def load_saved(run: Run, form: str = "saved") -> Any:
@@ -96,8 +99,11 @@ def load_saved(run: Run, form: str = "saved") -> Any:
             "fetch the base at the revision that the manifest names",
         )
     base, _ = load_pretrained(folder, LabelMap.from_dict(manifest["labels"]), recipe.base.pooling)
-    with expected_warnings():
-        return to_device(PeftModel.from_pretrained(base, str(run.weights)))
+    try:
+        with expected_warnings():
+            return to_device(PeftModel.from_pretrained(base, str(run.weights)))
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise InputError(str(run.weights), f"does not fit its base {folder}: {error}; train the run again") from None
 
 
 def open_scorer(run: Run, form: str = "saved", batch_size: int | None = None) -> TokenScorer:
@@ -106,7 +112,8 @@ def open_scorer(run: Run, form: str = "saved", batch_size: int | None = None) ->
     assert recipe.base is not None
     folder = run.weights if form == "saved" else run.path / form
     model = load_saved(run, form)
-    encoder = TextEncoder(folder if (folder / "tokenizer.json").is_file() else base_folder(recipe.base), recipe.base.max_length)
+    tokenizer = folder if (folder / "tokenizer.json").is_file() else base_folder(recipe.base)
+    encoder = TextEncoder(tokenizer, recipe.base.max_length, recipe.base.truncation_side)
     return make_scorer(model, recipe, encoder, len(manifest["labels"]["names"]), batch_size)
 
 
@@ -122,28 +129,6 @@ def make_scorer(
     return TokenScorer(encoder, backend, num_labels, batch_size or recipe.settings.per_device_eval_batch_size)
 
 
-def save_checkpoint(model: nn.Module, folder: Path) -> None:
-    """Write the trainable weights, whole or not at all: ``checkpoint-<step>/trainable.safetensors``."""
-    part = _fresh(folder)
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in trainable_state(model).items()},
-        part / "trainable.safetensors",
-    )
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(part, folder)
-
-
-def load_checkpoint(model: nn.Module, folder: Path) -> None:
-    """Put a checkpoint's weights back into the model it was taken from."""
-    own: dict[str, Tensor] = trainable_state(model)
-    saved = load_file(folder / "trainable.safetensors")
-    if own.keys() != saved.keys():
-        raise TunebenchError(f"{folder}: holds other weights than this model trains; the run directory is damaged")
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(saved[name])
-
-
 def _fresh(target: Path) -> Path:
     part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -151,10 +136,14 @@ def _fresh(target: Path) -> Path:
     return part
 
 
-def _finish(part: Path, target: Path, tokenizer_from: Path) -> Path:
-    for name in TOKENIZER_FILES:
-        if (tokenizer_from / name).is_file():
-            shutil.copyfile(tokenizer_from / name, part / name)
+def _tokenizer_settings(model: Any, base: Base, tokenizer: Path) -> dict[str, str]:
+    """What plain transformers has to be told to tokenize and pad as tunebench does."""
+    sides = {"padding_side": "right", "truncation_side": "left" if base.truncation_side == "left" else "right"}
+    return sides | ({"pad_token": padding_of(tokenizer, model).token} if is_decoder(model) else {})
+
+
+def _finish(part: Path, target: Path, tokenizer_from: Path, settings: dict[str, str]) -> Path:
+    copy_tokenizer(tokenizer_from, part, settings)
     for path in part.iterdir():
         path.chmod(0o644)  # safetensors writes 0600, which nobody can serve or share
     shutil.rmtree(target, ignore_errors=True)

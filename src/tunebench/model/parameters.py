@@ -12,20 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from tunebench.errors import InputError
-from tunebench.model.methods import ADAPTER, adapter_prefix, apply_method, count_parameters, deployed_parameters, is_adapter
+from tunebench.model.adapters import ADAPTER
+from tunebench.model.methods import adapter_prefix, apply_method, count_parameters, deployed_parameters, is_adapter
+from tunebench.model.residual import to_plain_lora
 from tunebench.model.shapes import Described, describe
 from tunebench.model.tasks import MODEL_CLASSES
+from tunebench.recipe.adapters import Adapter
 from tunebench.recipe.architectures import ARCHITECTURES
-from tunebench.recipe.methods import BASELINES, Ia3, Lora, Method
+from tunebench.recipe.methods import BASELINES, Method
 from tunebench.recipe.resolve import resolve_method
 
-FLOAT32_BYTES = 4
-_ADAPTER_GROUPS = {"lora": "LoRA A/B", "ia3": "IA3 vectors"}
+_ADAPTER = "adapter"
 # The first part of a name that fits decides; the order is also that of the table.
 _GROUPS = (
     ("normalisation", ("norm",)),
@@ -35,7 +38,7 @@ _GROUPS = (
     ("pooler", (".pooler.", ".head.")),
     ("output layer", (".lm_head.",)),
 )
-_ORDER = ("embeddings", "attention", "feed-forward", "normalisation", "pooler", "output layer", "other", "head")
+_ORDER = ("embeddings", "attention", "feed-forward", "normalisation", "pooler", "output layer", "other", "head", _ADAPTER)
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def parameter_table(model_name: str, method: Method, pooling: str = "cls", num_l
     whatever the pooling. Raises InputError for an unknown base, a baseline, or module names that fit nothing.
     """
     if method.kind in BASELINES:
-        raise InputError("method.kind", f"expected full, head, lora or ia3, found the baseline {method.kind!r}; it has no model")
+        raise InputError("method.kind", f"the baseline {method.kind!r} has no model; choose another kind")
     base = describe(model_name)
     architecture = ARCHITECTURES[base.config.model_type]
     pooling = "none" if architecture.decoder else pooling
@@ -112,8 +115,10 @@ def parameter_table(model_name: str, method: Method, pooling: str = "cls", num_l
         new = _new_parameters(model, base.folder, heads)
         plain = list(dict(model.named_parameters()))
         tuned = apply_method(model, method, pooling)
-    rows = _rows(tuned, heads, method)
     total, trainable = count_parameters(tuned)
+    counts = _counts(tuned, heads)
+    warnings = _warnings(tuned, new, plain, method)
+    rows = _with_saved(counts, tuned, heads, plain)
     return ParameterReport(
         model=base.name,
         architecture=base.config.model_type,
@@ -124,10 +129,10 @@ def parameter_table(model_name: str, method: Method, pooling: str = "cls", num_l
         total_parameters=total,
         trainable_parameters=trainable,
         trainable_percent=100 * trainable / total,
-        adapter_parameters=sum(row.total for row in rows if row.group in _ADAPTER_GROUPS.values()),
+        adapter_parameters=sum(row.total for row in rows if row.group == _ADAPTER),
         head_parameters=sum(row.total for row in rows if row.group == "head"),
         saved_bytes=sum(row.saved for row in rows),
-        warnings=_warnings(tuned, new, plain, method),
+        warnings=warnings,
     )
 
 
@@ -142,19 +147,32 @@ def _build(base: Described, pooling: str, num_labels: int) -> PreTrainedModel:
     return encoder
 
 
-def _rows(model: nn.Module, heads: Collection[str], method: Method) -> tuple[ParameterRow, ...]:
-    prefix, whole = adapter_prefix(model), not isinstance(method, Lora | Ia3)
-    sums: dict[str, list[int]] = {}
+def _counts(model: nn.Module, heads: Collection[str]) -> dict[str, tuple[int, int]]:
+    """Weights in all and trained ones, by group."""
+    prefix = adapter_prefix(model)
+    sums: dict[str, tuple[int, int]] = {}
     for name, parameter in deployed_parameters(model).items():
-        adapter = prefix is not None and is_adapter(name, prefix)
-        group = _ADAPTER_GROUPS[method.kind] if adapter else _group(_plain(name), heads)
-        size, trainable = parameter.numel(), parameter.requires_grad
-        row = sums.setdefault(group, [0, 0, 0])
-        row[0] += size
-        row[1] += size if trainable else 0
-        row[2] += size * FLOAT32_BYTES if trainable or whole else 0
-    order = [*_ORDER, *_ADAPTER_GROUPS.values()]
-    return tuple(ParameterRow(group, *sums[group]) for group in order if group in sums)
+        group = _ADAPTER if prefix is not None and is_adapter(name, prefix) else _group(_plain(name), heads)
+        total, trainable = sums.get(group, (0, 0))
+        size = parameter.numel()
+        sums[group] = (total + size, trainable + (size if parameter.requires_grad else 0))
+    return sums
+
+
+def _with_saved(
+    counts: Mapping[str, tuple[int, int]], model: nn.Module, heads: Collection[str], plain: Collection[str]
+) -> tuple[ParameterRow, ...]:
+    """The rows with the bytes of what is saved, which may be more than what is trained: VeRA's random matrices, for one."""
+    if isinstance(model, PeftModel):
+        to_plain_lora(model)
+        saved: Mapping[str, torch.Tensor] = get_peft_model_state_dict(model, save_embedding_layers=False)
+    else:
+        saved = dict(model.named_parameters())
+    sizes: dict[str, int] = {}
+    for name, tensor in saved.items():
+        group = _group(_plain(name), heads) if _plain(name) in plain else _ADAPTER
+        sizes[group] = sizes.get(group, 0) + tensor.numel() * tensor.element_size()
+    return tuple(ParameterRow(group, *counts[group], sizes.get(group, 0)) for group in _ORDER if group in counts)
 
 
 def _group(name: str, heads: Collection[str]) -> str:
@@ -196,7 +214,7 @@ def _header(folder: Path) -> Mapping[str, list[int]]:
 
 
 def _warnings(model: nn.Module, new: Collection[str], plain: Collection[str], method: Method) -> tuple[str, ...]:
-    if not isinstance(method, Lora | Ia3):
+    if not isinstance(method, Adapter):
         return ()
     kept = {_plain(name) for name, parameter in deployed_parameters(model).items() if parameter.requires_grad}
     lost = {name for name in new if name not in kept}

@@ -13,8 +13,10 @@ from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from tunebench.data.labels import LabelMap
-from tunebench.errors import InputError
+from tunebench.errors import InputError, listing
 from tunebench.model.tasks import MODEL_CLASSES
+from tunebench.predict.padding import Padding, choose_padding
+from tunebench.recipe.architectures import ARCHITECTURES
 
 _SAFELY: dict[str, Any] = {
     "dtype": torch.float32,
@@ -27,7 +29,8 @@ _SAFELY: dict[str, Any] = {
 def load_pretrained(folder: Path, labels: LabelMap, pooling: str) -> tuple[PreTrainedModel, list[str]]:
     """The float32 model with a head for ``labels``, and the names of parameters the checkpoint did not hold.
 
-    Those were drawn from torch's generator: seed it first. Raises InputError for damaged or foreign weights.
+    Those were drawn from torch's generator: seed it first. Raises InputError for damaged or foreign weights, and where more
+    than a head is missing: the base would be random.
     """
     with _quiet(folder, pooling):
         model, report = MODEL_CLASSES[pooling].from_pretrained(
@@ -36,9 +39,25 @@ def load_pretrained(folder: Path, labels: LabelMap, pooling: str) -> tuple[PreTr
             id2label=dict(enumerate(labels.names)),
             label2id={name: i for i, name in enumerate(labels.names)},
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # a head for other labels is replaced; anything else is refused below
             **_SAFELY,
         )
-    return model, sorted(report["missing_keys"])
+    new = sorted({*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])})
+    _check_body(folder, model, new, pooling)
+    if is_decoder(model):
+        model.config.pad_token_id = padding_of(folder, model).id
+        model.config.use_cache = False  # keys and values are for generating
+    return model, new
+
+
+def is_decoder(model: PreTrainedModel) -> bool:
+    """Say whether the head reads the last token of a text, found by its padding token."""
+    return ARCHITECTURES[model.config.model_type].decoder
+
+
+def padding_of(folder: Path, model: PreTrainedModel) -> Padding:
+    """The padding token of a decoder by the tokenizer in a folder."""
+    return choose_padding(folder, model.config.vocab_size, model.config.pad_token_id)
 
 
 def load_merged(folder: Path, pooling: str) -> PreTrainedModel:
@@ -46,6 +65,17 @@ def load_merged(folder: Path, pooling: str) -> PreTrainedModel:
     with _quiet(folder, pooling):
         found: PreTrainedModel = MODEL_CLASSES[pooling].from_pretrained(str(folder), **_SAFELY)
     return found
+
+
+def _check_body(folder: Path, model: PreTrainedModel, new: list[str], pooling: str) -> None:
+    heads = ARCHITECTURES[model.config.model_type].may_lack(pooling)
+    lacking = [name for name in new if not any(f".{head}." in f".{name}" for head in heads)]
+    if lacking:
+        raise InputError(
+            str(folder),
+            f"its safetensors hold no weights of the right shape for {listing(lacking, most=4)}, so the base would be random; "
+            "they are of another architecture or size than config.json says, or not whole: fetch or save it again",
+        )
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from transformers import AutoConfig, PretrainedConfig
 from tunebench.errors import InputError, listing
 from tunebench.recipe.architectures import ARCHITECTURES
 from tunebench.recipe.closed import STARTER
-from tunebench.runs.bases import base_config, locate
+from tunebench.runs.bases import base_config, local_base
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,12 @@ def _encoder(vocabulary: int, **more: Any) -> dict[str, Any]:
     """BERT-base's proportions with another vocabulary."""
     size = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
     return size | {"vocab_size": vocabulary, "max_position_embeddings": 512, "type_vocab_size": 2} | more
+
+
+def _decoder(vocabulary: int, hidden: int, inner: int, layers: int, heads: int, key_heads: int, **more: Any) -> dict[str, Any]:
+    """A decoder whose output layer is its embedding."""
+    size = {"hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers, "num_attention_heads": heads}
+    return size | {"vocab_size": vocabulary, "num_key_value_heads": key_heads, "tie_word_embeddings": True} | more
 
 
 SHAPES = (
@@ -50,6 +56,22 @@ SHAPES = (
         "modernbert",
         {"vocab_size": 50368, "hidden_size": 768, "num_hidden_layers": 22, "num_attention_heads": 12, "intermediate_size": 1152},
     ),
+    Shape(
+        ("FacebookAI/xlm-roberta-base", "xlm-roberta-base"),
+        "xlm-roberta",
+        _encoder(250002, max_position_embeddings=514, type_vocab_size=1),
+    ),
+    Shape(
+        ("microsoft/deberta-v3-base", "deberta-v3-base"),
+        "deberta-v2",
+        _encoder(128100, type_vocab_size=0, relative_attention=True, position_buckets=256, share_att_key=True)
+        | {"pos_att_type": ["p2c", "c2p"], "norm_rel_ebd": "layer_norm", "position_biased_input": False},
+    ),
+    Shape(("HuggingFaceTB/SmolLM2-135M", "smollm2-135m"), "llama", _decoder(49152, 576, 1536, 30, 9, 3)),
+    Shape(("Qwen/Qwen2.5-0.5B", "qwen2.5-0.5b"), "qwen2", _decoder(151936, 896, 4864, 24, 14, 2)),
+    Shape(("Qwen/Qwen3-0.6B", "qwen3-0.6b"), "qwen3", _decoder(151936, 1024, 3072, 28, 16, 8, head_dim=128)),
+    Shape(("google/gemma-2-2b", "gemma-2-2b"), "gemma2", _decoder(256000, 2304, 9216, 26, 8, 4, head_dim=256)),
+    Shape(("google/gemma-3-1b-pt", "gemma-3-1b"), "gemma3_text", _decoder(262144, 1152, 6912, 26, 4, 1, head_dim=256)),
     Shape(
         ("meta-llama/Meta-Llama-3-8B", "llama-3-8b"),
         "llama",
@@ -79,8 +101,7 @@ def describe(model: str) -> Described:
 
     Raises InputError where none fits, or where its architecture is not one this version knows the modules of.
     """
-    folder = locate(model)
-    if folder.is_dir():
+    if folder := local_base(model):
         return Described(model, _supported(model, _read(model, folder)), folder)
     for shape in SHAPES:
         if model.casefold() in (name.casefold() for name in shape.names):

@@ -1,8 +1,9 @@
 """Text classification on a transformers model: which class carries the head, and how a text's logits come out.
 
-``cls`` is the architecture's own ``…ForSequenceClassification``. ``mean`` is its ``…ForTokenClassification``:
-the mean over a text's tokens of a linear head equals that head on the mean state, so mean pooling needs no
-code of ours inside the saved model, and the folder opens with plain transformers (docs/decisions/0003).
+``cls`` is the architecture's own ``…ForSequenceClassification``: a head on the first token, of a decoder on the last one
+that is no padding. ``mean`` is its ``…ForTokenClassification``: the mean over a text's tokens of a linear head equals that
+head on the mean state, so mean pooling needs no code of ours inside the saved model, and the folder opens with plain
+transformers (docs/decisions/0003).
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ def text_logits(model: nn.Module, pooling: str, input_ids: Tensor, attention_mas
     return (logits * mask).sum(dim=1) / mask.sum(dim=1)
 
 
-def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy summed over the texts; whoever accumulates divides by the rows of the global step."""
-    return functional.cross_entropy(logits, labels, reduction="sum")
+def classification_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy summed over the texts, each times the weight ``(K,)`` of its label.
+
+    Whoever accumulates divides by the rows of the global step.
+    """
+    return functional.cross_entropy(logits, labels, weight=weights, reduction="sum")
 
 
 def pad_batch(ids: list[list[int]], pad_id: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tunebench.data.cleaning import Cleaner, text_fault
 from tunebench.data.labels import LabelMap
-from tunebench.data.readers import TableReader, cell_fault
+from tunebench.data.readers import TableReader
 from tunebench.metrics import classification_scores, confusion_matrix
 from tunebench.predict.scorers import Scorer, Scores
 
@@ -50,15 +51,18 @@ def answer(labels: LabelMap, scores: Scores) -> Predictions:
 
 
 def predict_texts(
-    scorer: Scorer, labels: LabelMap, texts: Sequence[Any], errors: Sequence[str | None] | None = None
+    scorer: Scorer, labels: LabelMap, texts: Sequence[Any], clean: Cleaner, errors: Sequence[str | None] | None = None
 ) -> Predictions:
-    """Predict all rows in order; a row that cannot be scored (no text, a broken line) carries its error instead."""
+    """Predict all rows in order; a row that cannot be scored (no text, a broken line) carries its error instead.
+
+    ``texts`` are as they stand in a file; ``clean`` makes of them what the model was trained on.
+    """
     problems = [
-        error or (f"the text {fault}" if (fault := cell_fault(text)) else None)
+        error or (f"the text {fault}" if (fault := text_fault(text, clean)) else None)
         for text, error in zip(texts, errors or [None] * len(texts), strict=True)
     ]
     places = [i for i, problem in enumerate(problems) if problem is None]
-    scored = answer(labels, scorer.score([str(texts[i]) for i in places]))
+    scored = answer(labels, scorer.score([clean(str(texts[i])) for i in places]))
     predicted: list[str | None] = [None] * len(texts)
     truncated = [False] * len(texts)
     probabilities = np.full((len(texts), len(labels.names)), np.nan)
@@ -103,11 +107,11 @@ def output_names(columns: Sequence[str], labels: LabelMap) -> dict[str, str]:
 
 
 def predict_table(
-    reader: TableReader, text: str, scorer: Scorer, labels: LabelMap
+    reader: TableReader, text: str, scorer: Scorer, labels: LabelMap, clean: Cleaner
 ) -> Iterator[tuple[dict[str, list[Any]], Predictions]]:
     """Stream a table: per chunk the output columns (input first) and the predictions. Rows in = rows out, in order."""
     for chunk in reader.chunks():
-        predictions = predict_texts(scorer, labels, chunk.columns[text], chunk.errors)
+        predictions = predict_texts(scorer, labels, chunk.columns[text], clean, chunk.errors)
         yield beside_input(chunk.columns, predictions), predictions
 
 

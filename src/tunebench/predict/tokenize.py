@@ -6,12 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
-from tunebench.errors import InputError
-
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-"""Files that travel with every saved model, where the base has them."""
+from tunebench.predict.tokenizer_files import open_tokenizer
 
 
 @dataclass(frozen=True)
@@ -28,24 +23,37 @@ class Encoded:
 
 
 class TextEncoder:
-    """Tokenizes as plain transformers would: special tokens added, cut on the right at ``max_length``."""
+    """Tokenizes as plain transformers would: special tokens added, cut to ``max_length``.
 
-    def __init__(self, folder: Path, max_length: int) -> None:
-        path = folder / "tokenizer.json"
-        if not path.is_file():
-            raise InputError(
-                str(folder),
-                "has no tokenizer.json; save the base with a fast tokenizer "
-                "(AutoTokenizer.from_pretrained(...).save_pretrained(folder))",
-            )
-        try:
-            self._tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # noqa: BLE001 - the Rust library raises bare Exception
-            raise InputError(str(path), f"not a readable tokenizer: {error}") from None
+    ``side`` says what a text that is too long loses: its end (``right``), its beginning (``left``), or its ``middle``.
+    A text of which the tokenizer leaves nothing becomes one unknown token, so that it can be scored at all.
+    """
+
+    def __init__(self, folder: Path, max_length: int, side: str = "right") -> None:
+        self._tokenizer = open_tokenizer(folder)
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length)
+        self._max_length, self._side = max_length, side
+        if side == "middle":
+            self._tokenizer.no_truncation()
+        else:
+            self._tokenizer.enable_truncation(max_length, direction=side)
+        self._nothing = [self._unknown()]
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """Ids of all texts, in order."""
         found = self._tokenizer.encode_batch(list(texts))
-        return Encoded([item.ids for item in found], [bool(item.overflowing) for item in found])
+        if self._side == "middle":
+            long = [len(item.ids) > self._max_length for item in found]
+            cut = [self._without_middle(item.ids) if is_long else item.ids for item, is_long in zip(found, long, strict=True)]
+        else:
+            long, cut = [bool(item.overflowing) for item in found], [item.ids for item in found]
+        return Encoded([ids or self._nothing for ids in cut], long)
+
+    def _without_middle(self, ids: list[int]) -> list[int]:
+        """The beginning and the end, special tokens among them, in equal shares."""
+        tail = self._max_length // 2
+        return ids[: self._max_length - tail] + ids[-tail:]
+
+    def _unknown(self) -> int:
+        name = getattr(self._tokenizer.model, "unk_token", None)
+        return (self._tokenizer.token_to_id(name) if name else None) or 0

@@ -101,7 +101,8 @@ def _unknown(path: list[str], owner: type[BaseModel] | None) -> str:
     kinds = [name for name, kind in methods.method_kinds().items() if key in kind.model_fields]
     elsewhere = [dotted for dotted in spec.all_keys() if dotted.split(".")[-1] == key and dotted != ".".join(path)]
     if path[0] == "method" and kinds:
-        return f"not a key of this method; it belongs to kind {' or '.join(kinds)}"
+        here = next((f", where it is {own!r}" for own in (owner.model_fields if owner else ()) if own.endswith(f"_{key}")), "")
+        return f"not a key of this method{here}; it belongs to kind{'s' if len(kinds) > 1 else ''} {listing(kinds)}"
     if elsewhere:
         return f"unknown here; it belongs to {' or '.join(elsewhere)}"
     known = list(owner.model_fields) if owner else []

@@ -138,7 +138,7 @@ def _read(source: str) -> tuple[str, Path]:
     if source in presets():
         return presets()[source], Path.cwd()
     found = "is a folder, not a recipe" if path.is_dir() else "no such recipe file, and no preset of that name"
-    raise InputError(source, f"{found}{nearest(source, presets())}; presets are {listing(presets())}")
+    raise InputError(source, f"{found}{nearest(source, presets())}; presets are {listing(presets(), most=20)}")
 
 
 def validate(settings: dict[str, Any], subject: str) -> spec.Recipe:

@@ -1,16 +1,19 @@
-"""How weights change: every kind of method and its settings, under PEFT's names where it has them."""
+"""How weights change: every kind of method. The adapters and their settings stand in ``recipe/adapters.py``."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from tunebench.recipe.closed import Names, Spec
+from tunebench.recipe.adapters import AdapterMethod
+from tunebench.recipe.closed import Spec
 
 
 class Full(Spec):
     """Every weight of the base is trained."""
+
+    rate: ClassVar[float] = 5e-5
 
     kind: Literal["full"] = "full"
 
@@ -18,35 +21,9 @@ class Full(Spec):
 class Head(Spec):
     """Only the classification head is trained; the base stays as it is."""
 
+    rate: ClassVar[float] = 5e-3
+
     kind: Literal["head"] = "head"
-
-
-class Lora(Spec):
-    """Low-rank adaptation: W + B·A beside frozen weights (Hu et al. 2021, arXiv 2106.09685)."""
-
-    kind: Literal["lora"] = "lora"
-    r: int = Field(8, ge=1, description="Rank of the update.")
-    lora_alpha: float = Field(16, gt=0, description="Scale of the update: alpha / r, or alpha / sqrt(r) with `use_rslora`.")
-    lora_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the update.")
-    bias: Literal["none", "all", "lora_only"] = Field("none", description="Which biases are trained too.")
-    use_rslora: bool = Field(False, description="Rank-stabilised scale (arXiv 2312.03732).")
-    target_modules: Names | Literal["all-linear"] | None = Field(
-        None, description="Modules that get an update, by the end of their names; the default follows the architecture."
-    )
-    modules_to_save: list[str] | None = Field(None, description="New modules trained and saved whole; the default is the head.")
-
-
-class Ia3(Spec):
-    """Learned rescaling of keys, values and feed-forward activations (Liu et al. 2022, arXiv 2205.05638)."""
-
-    kind: Literal["ia3"] = "ia3"
-    target_modules: Names | str | None = Field(
-        None, description="Modules that are rescaled: ends of names, or one pattern; the default follows the architecture."
-    )
-    feedforward_modules: list[str] | str | None = Field(
-        None, description="Those of `target_modules` whose input is rescaled instead of the output."
-    )
-    modules_to_save: list[str] | None = Field(None, description="New modules trained and saved whole; the default is the head.")
 
 
 class Majority(Spec):
@@ -65,11 +42,20 @@ class Tfidf(Spec):
     C: float = Field(10.0, gt=0, description="Inverse strength of the regularisation.")
 
 
-Method = Annotated[Full | Head | Lora | Ia3 | Majority | Tfidf, Field(discriminator="kind")]
-BASELINES = ("majority", "tfidf")
-ADAPTERS = ("lora", "ia3")
+Trained = Full | Head | AdapterMethod
+Method = Annotated[Trained | Majority | Tfidf, Field(discriminator="kind")]
 
 
-def method_kinds() -> dict[str, type[BaseModel]]:
+def _by_kind(union: object) -> dict[str, type[Spec]]:
+    return {kind.model_fields["kind"].default: kind for kind in get_args(union)}
+
+
+ADAPTERS = tuple(_by_kind(AdapterMethod))
+BASELINES = tuple(_by_kind(Majority | Tfidf))
+LEARNING_RATES: dict[str, float] = {kind.model_fields["kind"].default: kind.rate for kind in get_args(Trained)}
+"""The peak rate that a method gets where the recipe names none; the reasons stand in docs/methods.md."""
+
+
+def method_kinds() -> dict[str, type[Spec]]:
     """Every kind of method and its settings."""
-    return {kind.model_fields["kind"].default: kind for kind in (Full, Head, Lora, Ia3, Majority, Tfidf)}
+    return _by_kind(Trained | Majority | Tfidf)

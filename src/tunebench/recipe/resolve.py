@@ -4,66 +4,71 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from typing import Any
 
 from tunebench.errors import InputError
-from tunebench.recipe.architectures import ARCHITECTURES, TRAINABLE, Architecture
-from tunebench.recipe.methods import BASELINES, Ia3, Lora, Method
+from tunebench.recipe.adapters import ALL_NORM, Adapter, Ia3, LnTuning
+from tunebench.recipe.architectures import ARCHITECTURES, Architecture
+from tunebench.recipe.methods import BASELINES, LEARNING_RATES, Method
 from tunebench.recipe.spec import Recipe
 
-# PEFT's suite and this project's lab log: LoRA wants about ten times the rate of full fine-tuning, IA3 more.
-LEARNING_RATES = {"full": 5e-5, "lora": 5e-4, "ia3": 5e-3, "head": 5e-3}
 
-
-def resolve(recipe: Recipe, model_type: str | None) -> Recipe:
+def resolve(recipe: Recipe, model_type: str | None, held: Collection[str] | None = None) -> Recipe:
     """The complete recipe: rates, targets and saved modules filled in for the base's ``model_type``.
 
-    Raises InputError where the architecture is not one that the laws are tested on.
+    ``held`` are the names of the weights in the base's files: a pooler that is not among them is part of the new head.
+    Raises InputError where the architecture is not one that the laws are tested on, or cannot pool as told.
     """
     if recipe.method.kind in BASELINES:
         return recipe
-    if model_type not in TRAINABLE:
-        raise InputError(
-            "base.model", f"its architecture is {model_type!r}; text-classification is proved here on {', '.join(TRAINABLE)}"
-        )
     assert recipe.base is not None
-    train, method = recipe.settings, resolve_method(recipe.method, ARCHITECTURES[model_type], recipe.base.pooling)
-    _check_head_is_saved(method, ARCHITECTURES[model_type].head(recipe.base.pooling))
-    rate = train.learning_rate or LEARNING_RATES[recipe.method.kind]
-    return recipe.model_copy(
-        update={
-            "train": train.model_copy(update={"learning_rate": rate}),
-            "method": method,
-        }
-    )
+    architecture, pooling = _architecture(model_type, held), recipe.base.pooling
+    if not architecture.head(pooling):
+        raise InputError(
+            "base.pooling", f"{pooling!r} needs a head per token, which transformers does not have for {model_type!r}; use cls"
+        )
+    train, method = recipe.settings, resolve_method(recipe.method, architecture, pooling)
+    _check_head_is_saved(method, architecture.head(pooling))
+    if architecture.float32_only and (train.bf16 or train.fp16):
+        raise InputError("train.bf16", f"{model_type} overflows in half precision (transformers); leave bf16 and fp16 out")
+    update: dict[str, Any] = {"learning_rate": train.learning_rate or LEARNING_RATES[recipe.method.kind]}
+    if architecture.float32_only:
+        update["bf16"] = False
+    return recipe.model_copy(update={"train": train.model_copy(update=update), "method": method})
+
+
+def _architecture(model_type: str | None, held: Collection[str] | None) -> Architecture:
+    if model_type not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise InputError("base.model", f"its architecture is {model_type!r}; text-classification is proved here on {known}")
+    architecture = ARCHITECTURES[model_type]
+    return architecture if held is None else architecture.over(held)
 
 
 def resolve_method(method: Method, architecture: Architecture, pooling: str) -> Method:
     """The method with the architecture's targets and the modules that are saved whole (by default the new head)."""
+    if not isinstance(method, Adapter):
+        return method
     heads = [] if pooling == "none" else architecture.head(pooling)
-    if isinstance(method, Lora):
-        return method.model_copy(
-            update={
-                "target_modules": method.target_modules or list(architecture.lora),
-                "modules_to_save": heads if method.modules_to_save is None else method.modules_to_save,
-            }
-        )
-    if isinstance(method, Ia3):
-        return method.model_copy(
-            update={
-                "target_modules": method.target_modules or _plain(architecture.ia3),
-                "feedforward_modules": _default_feedforward(method.target_modules, architecture)
-                if method.feedforward_modules is None
-                else method.feedforward_modules,
-                "modules_to_save": heads if method.modules_to_save is None else method.modules_to_save,
-            }
-        )
-    return method
+    settings: dict[str, Any] = {
+        "target_modules": method.target_modules or _default_targets(method, architecture),
+        "modules_to_save": heads if method.modules_to_save is None else method.modules_to_save,
+    }
+    if isinstance(method, Ia3) and method.feedforward_modules is None:
+        settings["feedforward_modules"] = _default_feedforward(method.target_modules, architecture)
+    return method.model_copy(update=settings)
+
+
+def _default_targets(method: Adapter, architecture: Architecture) -> list[str] | str:
+    if isinstance(method, LnTuning):
+        return ALL_NORM
+    return _plain(architecture.ia3) if isinstance(method, Ia3) else list(architecture.lora)
 
 
 def _check_head_is_saved(method: Method, head: list[str]) -> None:
     """PEFT cannot reopen an adapter that lacks a part of the new head, and what it would draw instead is random."""
-    if isinstance(method, Lora | Ia3) and (lacking := [name for name in head if name not in (method.modules_to_save or [])]):
+    if isinstance(method, Adapter) and (lacking := [name for name in head if name not in (method.modules_to_save or [])]):
         raise InputError(
             "method.modules_to_save",
             f"lacks {', '.join(lacking)} of the new head; list all of {', '.join(head)}, or leave the key out",

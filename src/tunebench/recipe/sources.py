@@ -33,7 +33,9 @@ class SplitFile(Spec):
     label: str | None = Field(None, description="Column with the label, where it is not `data.label`.")
     id: str | None = Field(None, description="Column that identifies a row, where it is not `data.id`.")
     encoding: str | None = Field(None, description="Encoding of this file, where it is not `data.encoding`.")
-    delimiter: str | None = Field(None, description="Delimiter of this file, where it is not `data.delimiter`.", max_length=1)
+    delimiter: str | None = Field(
+        None, description="Delimiter of this file, where it is not `data.delimiter`.", min_length=1, max_length=1
+    )
 
 
 def _split_tag(value: Any) -> str:
@@ -78,7 +80,9 @@ class Data(Spec):
     label: str = Field("label", description="Column with the label; labels are names, numbers are read as names.")
     id: str | None = Field(None, description="Column that identifies a row; row numbers are used without it.")
     encoding: str | None = Field(None, description="Encoding of text files, such as `cp1252`; found out without it.")
-    delimiter: str | None = Field(None, description="Delimiter of CSV files, such as `;`; found out without it.", max_length=1)
+    delimiter: str | None = Field(
+        None, description="Delimiter of CSV files, such as `;`; found out without it.", min_length=1, max_length=1
+    )
     clean: Clean = Field(default_factory=Clean, description="What is done to every text first.")
     max_train_samples: int | None = Field(None, ge=1, description="Train on this many of the training rows, drawn by the seed.")
     positive_label: Label | None = Field(None, description="Of two labels, the one that precision, recall and F1 speak of.")

@@ -37,7 +37,8 @@ class Base(Spec):
     max_length: int = Field(256, ge=4, description="Tokens a text is cut to, special tokens included.")
     pooling: Literal["cls", "mean"] = Field(
         "cls",
-        description="How token states become one vector: `cls` is the architecture's own head on the first token, "
+        description="How token states become one vector: `cls` is the architecture's own head (on the first token, of a decoder "
+        "on the last), "
         "`mean` averages a linear head over all tokens.",
     )
     truncation_side: Literal["right", "left", "middle"] = Field(
@@ -51,7 +52,7 @@ class Train(Spec):
     num_train_epochs: float = Field(3.0, gt=0, description="Passes over the training rows.")
     max_steps: int | None = Field(None, ge=1, description="Optimizer steps; overrides `num_train_epochs`.")
     learning_rate: float | None = Field(
-        None, gt=0, description="Peak rate; by method: full 5e-5, lora 5e-4, ia3 5e-3, head 5e-3."
+        None, gt=0, description="Peak rate; the default follows the method: full 5e-5, lora 5e-4, others in docs/methods.md."
     )
     per_device_train_batch_size: int = Field(16, ge=1, description="Rows per micro-batch.")
     per_device_eval_batch_size: int = Field(32, ge=1, description="Most rows per batch when predicting; changes no result.")

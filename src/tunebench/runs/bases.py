@@ -7,23 +7,18 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tunebench.errors import InputError, MissingExtra, TunebenchError
-from tunebench.recipe.closed import STARTER
+from safetensors import SafetensorError, safe_open
+
+from tunebench.errors import InputError, listing
+from tunebench.recipe.architectures import max_positions
+from tunebench.recipe.closed import PACKAGE, STARTER
 from tunebench.recipe.spec import Base
+from tunebench.runs import hub, imports
 from tunebench.runs.cache import folder_digest
 from tunebench.runs.starter import starter_path
 
-_HUB_FILES = [
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-]
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack")
 
 
 def locate(path: str) -> Path:
@@ -31,31 +26,81 @@ def locate(path: str) -> Path:
     return starter_path(path.removeprefix(STARTER)) if path.startswith(STARTER) else Path(path)
 
 
+def local_base(model: str) -> Path | None:
+    """The folder of a base that is no hub id: a folder, a starter, a GGUF file or a file of a package (both imported once)."""
+    if model.startswith(PACKAGE):
+        return imports.from_package(model)
+    path = locate(model)
+    if path.suffix == ".gguf":
+        return imports.from_gguf(path)
+    return path if path.is_dir() else None
+
+
 def base_folder(base: Base) -> Path:
     """The folder with the base's config, safetensors and tokenizer; a hub id is fetched into the hub's own cache.
 
     Raises InputError for a folder without safetensors or config, or a hub id that cannot be had.
     """
-    folder = locate(base.model)
-    if not folder.is_dir():
-        folder = _from_hub(base)
-    faults = []
-    if not (folder / "config.json").is_file():
-        faults.append("has no config.json")
-    if not list(folder.glob("*.safetensors")):
-        faults.append("has no *.safetensors; pickled weights are never loaded, save it again with save_pretrained")
-    if faults:
+    folder = local_base(base.model) or hub.fetch(base.model, base.revision)
+    if faults := _faults(folder):
         raise InputError(str(folder), faults)
     return folder
 
 
+def _faults(folder: Path) -> list[str]:
+    names = {path.name for path in folder.iterdir()}
+    if {"recipe.yaml", "manifest.json"} <= names:
+        return ["is a run directory, not a base; give its model/ or, after `tunebench merge`, its merged/"]
+    if "adapter_config.json" in names:
+        return [f"is an adapter, not a base; give the base it was made for{_base_of(folder)}, or a merged model"]
+    faults = [] if "config.json" in names else ["has no config.json"]
+    if WEIGHTS not in names and INDEX not in names:
+        pickled = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+        found = f"only {listing(pickled, most=3)}" if pickled else "nothing like it"
+        faults.append(
+            f"has no {WEIGHTS}, found {found}; pickled weights are never loaded, save it again with save_pretrained"
+        )
+    return faults
+
+
+def _base_of(adapter: Path) -> str:
+    try:
+        named = json.loads((adapter / "adapter_config.json").read_text("utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return f" ({named})" if isinstance(named, str) else ""
+
+
 def base_config(folder: Path) -> dict[str, Any]:
     """The base's ``config.json``."""
-    try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-    except ValueError as error:
-        raise InputError(str(folder / "config.json"), f"not readable as JSON: {error}") from None
-    return dict(config)
+    return _read_json(folder / "config.json")
+
+
+def weight_names(folder: Path) -> set[str]:
+    """Names of all weights by the headers of the base's safetensors, which also tell whether each file is whole.
+
+    Raises InputError naming every file that is missing, damaged or cut short.
+    """
+    files = [WEIGHTS]
+    if not (folder / WEIGHTS).is_file():
+        index = _read_json(folder / INDEX).get("weight_map")
+        if not isinstance(index, dict) or not index:
+            raise InputError(str(folder / INDEX), "names no files (weight_map); fetch or save the base again")
+        files = sorted({str(name) for name in index.values()})
+    names: set[str] = set()
+    faults = []
+    for file in files:
+        if Path(file).name != file or not (folder / file).is_file():
+            faults.append(f"lacks {file}, which {INDEX} names; fetch or save the base again")
+            continue
+        try:
+            with safe_open(folder / file, framework="numpy") as opened:
+                names |= set(opened.keys())
+        except (SafetensorError, OSError) as error:
+            faults.append(f"{file} is damaged or cut short ({error}); fetch or save it again")
+    if faults:
+        raise InputError(str(folder), faults)
+    return names
 
 
 def base_digest(folder: Path) -> str:
@@ -69,35 +114,28 @@ def pinned(base: Base, folder: Path) -> Base:
 
 
 def portable_base(model: str, run: Path) -> str:
-    """How a saved adapter names its base: a local folder relative to the run directory, anything else as the recipe has it."""
-    return os.path.relpath(model, run) if not model.startswith(STARTER) and Path(model).is_dir() else model
+    """How a saved adapter names its base: local files relative to the run directory, anything else as the recipe has it."""
+    return os.path.relpath(model, run) if os.path.isabs(model) else model
+
+
+def is_public(model: str) -> bool:
+    """Say whether others can have the base by its name alone: a hub id."""
+    return not model.startswith((STARTER, PACKAGE)) and not os.path.isabs(model)
 
 
 def check_max_length(base: Base, config: dict[str, Any]) -> None:
     """InputError where ``max_length`` is more than the base has positions for."""
-    limit = config.get("max_position_embeddings")
-    if config.get("model_type") == "roberta" and limit is not None:
-        limit -= 2  # its positions begin after the padding id
+    limit = max_positions(config)
     if limit is not None and base.max_length > limit:
         raise InputError(
             "base.max_length", f"{base.max_length} is more than the base has positions for ({limit}); set it to {limit} or less"
         )
 
 
-def _from_hub(base: Base) -> Path:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        from huggingface_hub import snapshot_download  # noqa: PLC0415 - only where a hub is asked
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
-    except ImportError:
-        raise MissingExtra("huggingface_hub", "train", "loading a base from the hub") from None
-    try:
-        return Path(snapshot_download(base.model, revision=base.revision, allow_patterns=_HUB_FILES))
-    except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        message = (
-            f"no such folder, and not to be had from the hub ({first}); "
-            "give a local folder, `starter:minilm`, or check the id, the network and HF_TOKEN"
-        )
-        if isinstance(error, HfHubHTTPError) and not isinstance(error, LocalEntryNotFoundError):
-            raise TunebenchError(f"base.model {base.model!r}: {message}") from None
-        raise InputError("base.model", f"{base.model!r}: {message}") from None
+        return dict(json.loads(path.read_text("utf-8")))
+    except OSError as error:
+        raise InputError(str(path), f"cannot be read ({error.strerror})") from None
+    except (ValueError, TypeError) as error:
+        raise InputError(str(path), f"not readable as JSON: {error}") from None

@@ -21,11 +21,16 @@ from tunebench.errors import InputError, TunebenchError, listing
 HOME_VARIABLE = "TUNEBENCH_HOME"
 MODEL_FILES = (
     "*.safetensors",
+    "*.safetensors.index.json",
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spm.model",
+    "tokenizer.model",
 )
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}

