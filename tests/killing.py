@@ -50,7 +50,8 @@ def _run(arguments: list[str], log: str) -> None:
     import pytest
     import torch
 
-    from tunebench import cli, jobs
+    from tunebench import cli
+    from tunebench.compare import curves
     from tunebench.model import bundle, worker
     from tunebench.runs.run import Run
 
@@ -70,7 +71,7 @@ def _run(arguments: list[str], log: str) -> None:
     os.dup2(out, 2)
     patch = pytest.MonkeyPatch()
     patch.setattr(worker, "ProofWorker", Here)
-    patch.setattr(jobs.curves, "draw_curves", lambda *_: None)
+    patch.setattr(curves, "draw_curves", lambda *_: None)
     patch.setattr(sys, "argv", ["tunebench", *arguments])
     cli.main()
 

@@ -15,6 +15,7 @@ from tiny import make_rows, write_csv, write_recipe
 
 from tunebench import jobs
 from tunebench.data.cleaning import cleaner, strip_html
+from tunebench.fitting import scored_texts
 from tunebench.predict.linear import LinearScorer
 from tunebench.predict.scorers import Scores
 from tunebench.recipe.sources import Clean
@@ -101,7 +102,7 @@ def test_training_evaluation_and_prediction_see_the_same_texts_cleaned_once(
     jobs.predict_file(str(html_run.path), tmp_path, source, tmp_path / "out.parquet", None, lambda rows: None)
     assert seen == trained_like
     assert pq.read_table(tmp_path / "out.parquet").column("text").to_pylist() == raw
-    assert sorted(jobs._scored_texts(html_run)) == sorted(trained_like)
+    assert sorted(scored_texts(html_run)) == sorted(trained_like)
     assert pq.read_table(html_run.path / "predictions.parquet").column("text").to_pylist() == raw
 
 

@@ -16,7 +16,7 @@ import pytest
 from shelf import finished_run, tunebench
 from tiny import write_csv, write_recipe
 
-from tunebench import __version__, jobs
+from tunebench import __version__, fitting, jobs
 from tunebench.cli import commands
 from tunebench.compare.table import HEADER
 from tunebench.errors import GateFailed, TunebenchError
@@ -112,7 +112,7 @@ def test_an_unknown_recipe_exits_with_2_and_lists_the_presets(capsys: Capture) -
         (GateFailed("a proof failed"), 3, "error: a proof failed\n"),
         (OSError(28, os.strerror(28), "/x/y"), 1, "error: /x/y: No space left on device\n"),
         (OSError("odd"), 1, "error: odd\n"),
-        (KeyboardInterrupt(), 130, "\ninterrupted; the same command starts again\n"),
+        (KeyboardInterrupt(), 130, "\ninterrupted; the same command goes on\n"),
     ],
 )
 def test_every_way_to_end_has_its_exit_code(
@@ -129,7 +129,7 @@ def test_without_the_extra_a_verb_that_needs_it_names_it(capsys: Capture, monkey
     def absent(name: str) -> ModuleSpec | None:
         return None
 
-    monkeypatch.setattr(jobs, "find_spec", absent)
+    monkeypatch.setattr(fitting, "find_spec", absent)
     code, _, err = tunebench(capsys, "train", "majority.yaml", "--set", "name=other")
     assert code == 2
     assert "pip install 'tunebench[train]'" in err

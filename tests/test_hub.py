@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from scored import scored_probabilities, scored_texts
 from shelf import finished_run
 from tiny import World, write_base, write_csv, write_recipe, write_tokenizer
 
+from tunebench.errors import TunebenchError
 from tunebench.runs import hub as hub_room
+from tunebench.runs import push as push_room
 from tunebench.runs.cache import folder_digest
 from tunebench.runs.run import Run
 
@@ -216,12 +219,18 @@ def test_a_snapshot_that_lacks_a_part_is_not_taken_for_whole(tmp_path: Path) -> 
     assert not hub_room._is_whole(write_tokenizer(tmp_path / "tokenizer"))
 
 
-def test_an_adapter_whose_base_others_cannot_have_is_pushed_with_a_warning(tmp_path: Path) -> None:
-    from tunebench.runs.push import _warnings
+@pytest.mark.parametrize("room", [hub_room._explained, lambda model, _: push_room._explained(model)])
+def test_a_hub_that_cannot_be_reached_is_told_with_what_to_check(room: Any) -> None:
+    words = r"the connection to the hub failed \(Connection refused\).*HF_ENDPOINT"
+    with pytest.raises(TunebenchError, match=words) as caught, room("org/model", None):
+        raise ConnectionRefusedError("Connection refused\nand pages of detail")
+    assert caught.value.exit_code == 1
 
+
+def test_an_adapter_whose_base_others_cannot_have_is_pushed_with_a_warning(tmp_path: Path) -> None:
     for model in ("starter:minilm", "/models/mine", "pypi:a==1/b"):
         run = finished_run(tmp_path, f"r{len(model)}", base={"model": model})
-        (warning,) = _warnings(run, merged=False)
+        (warning,) = push_room._warnings(run, merged=False)
         assert "nobody can use the adapter without it; push the whole model with --merged" in warning
-        assert _warnings(run, merged=True) == []
-    assert _warnings(finished_run(tmp_path, "public", base={"model": "org/base"}), merged=False) == []
+        assert push_room._warnings(run, merged=True) == []
+    assert push_room._warnings(finished_run(tmp_path, "public", base={"model": "org/base"}), merged=False) == []

@@ -20,6 +20,7 @@ from tunebench.data.dataset import bind
 from tunebench.errors import InputError
 from tunebench.recipe.load import load_recipe
 from tunebench.runs import first_base
+from tunebench.runs.bases import locate
 
 Capture = pytest.CaptureFixture[str]
 ROWS = make_rows(80)
@@ -54,7 +55,7 @@ def made(capsys: Capture, *arguments: object) -> dict[str, Any]:
     assert (code, err) == (0, "")
     report: dict[str, Any] = json.loads(out)
     recipe = load_recipe(report["recipe"])
-    data = bind(recipe.data, recipe.seed, Path)
+    data = bind(recipe.data, recipe.seed, locate)
     assert data.validation is not None
     assert data.test is not None
     settings: dict[str, Any] = yaml.safe_load(Path(report["recipe"]).read_text("utf-8"))
@@ -186,6 +187,28 @@ def test_a_folder_of_splits_becomes_a_recipe(capsys: Capture) -> None:
     assert data["test"] == {"fraction": 0.1, "stratify": True}  # nothing can be scored without labels
     table("reviews/test.csv", "text,label", rows=20)
     assert made(capsys, "reviews", "--output", "recipes/second.yaml")["data"]["test"] == "../reviews/test.csv"
+
+
+def test_an_id_is_one_in_every_split(capsys: Capture) -> None:
+    table("train.csv", "id,text,label")
+    table("test.csv", "text,label", rows=20)
+    assert "id" not in made(capsys, "train.csv", "--output", "1.yaml")["data"]
+    table("test.csv", "id,text,label", rows=20)
+    assert made(capsys, "train.csv", "--output", "2.yaml")["data"]["id"] == "id"
+
+
+def test_a_split_that_cannot_be_read_is_cut_instead(capsys: Capture) -> None:
+    table("train.csv", "text,label")
+    Path("test.csv").touch()
+    assert made(capsys, "train.csv")["data"]["test"] == {"fraction": 0.1, "stratify": True}
+
+
+@pytest.mark.slow
+def test_the_starter_reviews_become_a_recipe_that_passes(capsys: Capture) -> None:
+    assert made(capsys, "starter:reviews", "--output", "1.yaml")["base"]["model"] == "starter:minilm"
+    code, out, err = tunebench(capsys, "check", "1.yaml")
+    assert (code, err) == (0, "")
+    assert "starter:reviews  12,808        0  utf-8" in out
 
 
 def test_a_folder_of_texts_becomes_a_recipe(capsys: Capture) -> None:

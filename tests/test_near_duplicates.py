@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -64,6 +64,12 @@ def test_the_search_finds_exactly_what_comparing_all_pairs_finds(seed: int) -> N
     assert pairs(one, other) == expected
 
 
+def test_a_text_that_is_half_of_another_is_just_found() -> None:
+    whole = words(random.Random(9), 22)  # 20 sequences, of which the first 12 words hold 10
+    assert pairs([" ".join(whole)], [" ".join(whole[:12])]) == pairs([" ".join(whole[:12])], [" ".join(whole)]) == {(0, 0)}
+    assert pairs([" ".join(whole)], [" ".join(whole[:11])]) == pairs([" ".join(whole[:11])], [" ".join(whole)]) == set()
+
+
 def test_scripts_without_spaces_are_compared_by_character() -> None:
     text = "這部電影的故事很感人演員的表現也非常好值得再看一次"
     assert pairs([text, "天氣很好我們去公園散步然後一起吃飯聊天直到晚上"], [text.replace("非常", "特別")]) == {(0, 0)}
@@ -99,22 +105,28 @@ def test_only_what_is_wanted_is_found() -> None:
     assert index.search(found, np.array([False, True]))[1].tolist() == [1]
 
 
-def test_boilerplate_is_held_against_few_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def notice(draw: random.Random) -> str:
+    number, street, day = (draw.randint(1, 10**6) for _ in range(3))
+    return f"dear customer your order {number} has been sent to street {street} and will be there on day {day} thank you"
+
+
+def babble(draw: random.Random) -> str:
+    return " ".join(draw.choices("abcdef", k=20))
+
+
+@pytest.mark.parametrize("make", [notice, babble])
+def test_boilerplate_is_held_against_few_and_counted(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[random.Random], str]
+) -> None:
     draw = random.Random(7)
-
-    def notice() -> str:
-        number, street, day = (draw.randint(1, 10**6) for _ in range(3))
-        return f"dear customer your order {number} has been sent to street {street} and will be there on day {day} thank you"
-
-    index = NearIndex(shingles.shingles([notice() for _ in range(500)]))
-    before, notices = index._left, shingles.shingles([notice() for _ in range(300)])
-    index.search(notices, np.ones(500, bool))
-    most = 300 * duplicates.MOST_CANDIDATES * int(notices.sizes.max())
-    assert 0 < before - index._left <= most
-    assert index.incomplete == 300
+    monkeypatch.setattr(duplicates, "MOST_CANDIDATES", 4)
+    index = NearIndex(shingles.shingles([make(draw) for _ in range(500)]))
+    before, texts = index._left, shingles.shingles([make(draw) for _ in range(300)])
+    index.search(texts, np.ones(500, bool))
+    assert 0 < before - index._left <= 300 * 4 * int(texts.sizes.max())
+    assert index.incomplete > 290
     monkeypatch.setattr(index, "_left", 0)
-    assert [len(places) for places in index.search(notices, np.ones(500, bool))] == [0, 0]
-    assert index.incomplete == 600
+    assert [len(places) for places in index.search(texts, np.ones(500, bool))] == [0, 0]
 
 
 def test_an_index_of_nothing_finds_nothing() -> None:

@@ -13,7 +13,7 @@ from shelf import tunebench
 from tiny import World, make_rows, write_csv, write_recipe
 
 import tunebench as tunebench_package
-from tunebench import jobs
+from tunebench import fitting, jobs
 from tunebench.runs import trackers
 from tunebench.train import loop
 
@@ -78,7 +78,7 @@ def said(capsys: Capture, folder: Path, *arguments: str) -> list[str]:
 def test_a_missing_package_names_the_extra(folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     assert said(capsys, folder, "train", "films.yaml", "--set", "report_to=wandb")[-1] in QUOTED
-    monkeypatch.setattr(jobs, "find_spec", lambda name: None)
+    monkeypatch.setattr(fitting, "find_spec", lambda name: None)
     assert said(capsys, folder, "train", "films.yaml") == [QUOTED[0]]
 
 

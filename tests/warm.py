@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tunebench import jobs
+from tunebench.compare import curves
 from tunebench.model import worker
 
 OwnWorker = worker.ProofWorker
@@ -30,5 +30,5 @@ def warm_jobs() -> Iterator[None]:
                 pass
 
         patch.setattr(worker, "ProofWorker", Borrowed)
-        patch.setattr(jobs.curves, "draw_curves", lambda *_: None)
+        patch.setattr(curves, "draw_curves", lambda *_: None)
         yield

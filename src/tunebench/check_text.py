@@ -37,9 +37,8 @@ def draft_text(made: dict[str, Any]) -> str:
         (key, _setting(settings["model"] if key == "base" else settings.get(key, "")), why)
         for key, why in made["reasons"].items()
     ]
-    return "\n".join(
-        [f"{made['recipe']} is written", "", columns(rows, right=False), "", "next:", *(f"  {line}" for line in made["next"])]
-    )
+    lines = [f"{made['recipe']} is written", "", columns(rows, right=False), "", "next:", *(f"  {line}" for line in made["next"])]
+    return "\n".join(printable(line, keep="\n") for line in lines)
 
 
 def _setting(value: Any) -> str:

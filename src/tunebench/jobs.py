@@ -8,49 +8,34 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunebench.compare import curves, table
+from tunebench.binding import bind, manifest_of, sealed_rows
+from tunebench.compare import table
 from tunebench.data import dataset, readers, writers
 from tunebench.data.cleaning import cleaner
 from tunebench.data.labels import LabelMap
-from tunebench.data.weights import label_weights
-from tunebench.errors import InputError, Interrupted, MissingExtra, TunebenchError
-from tunebench.events import Event, Failed, Finished, Scored, Started, Stopped, Warned, as_record
+from tunebench.errors import InputError, Interrupted, TunebenchError
+from tunebench.events import Failed, Finished, Scored, Warned
+from tunebench.fitting import Watch, fit_baseline, fit_model, need_train_extra, prove_form, saying, scored_texts
 from tunebench.predict import predictions
-from tunebench.predict.baselines import BASELINE_FILES, load_baseline
+from tunebench.predict.baselines import load_baseline
 from tunebench.predict.scorers import Scorer
-from tunebench.predict.tokenizer_files import open_tokenizer
 from tunebench.recipe.closed import STARTER
 from tunebench.recipe.load import load_recipe, method_from
-from tunebench.recipe.methods import ADAPTERS, BASELINES, Majority, Tfidf
-from tunebench.recipe.resolve import identity, resolve
+from tunebench.recipe.methods import ADAPTERS, BASELINES
+from tunebench.recipe.resolve import resolve
 from tunebench.recipe.spec import Recipe
-from tunebench.runs import bases, cache, card, checkpoints, environment, hub_data, proof, starter, trackers
+from tunebench.runs import bases, cache, card, hub_data, starter, trackers
 from tunebench.runs.push import push_run
-from tunebench.runs.run import FORMAT_VERSION, Run, find_run, open_run
+from tunebench.runs.run import Run, find_run, open_run
 
 if TYPE_CHECKING:
     from tunebench.data.findings import Findings
     from tunebench.model.parameters import ParameterReport
-    from tunebench.model.worker import ProofWorker
-
-Watch = Callable[[Event], None]
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A recipe with everything it names found, read and digested: ready to become a run."""
-
-    recipe: Recipe
-    data: dataset.Dataset
-    base: dict[str, Any] | None
-    identity: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -61,44 +46,21 @@ class Trained:
     already_finished: bool
 
 
-def bind(source: str, overrides: Sequence[str] = ()) -> Bound:
-    """Load, resolve, bind and digest a recipe. No torch: bad input fails within a second."""
-    recipe, base, held = load_recipe(source, overrides), None, None
-    if recipe.base is not None:
-        folder = bases.base_folder(recipe.base)
-        config, pinned = bases.base_config(folder), bases.pinned(recipe.base, folder)
-        bases.check_max_length(pinned, config)
-        held = bases.weight_names(folder)
-        open_tokenizer(folder)  # one that is missing or does not fit is refused here
-        recipe = recipe.model_copy(update={"base": pinned})
-        base = {
-            "model": pinned.model,
-            "revision": pinned.revision,
-            "architecture": config.get("model_type"),
-            "digest": bases.base_digest(folder),
-        }
-    recipe = resolve(recipe, base["architecture"] if base else None, held)
-    recipe = recipe.model_copy(update={"data": hub_data.pinned(recipe.data)})
-    data = dataset.bind(recipe.data, recipe.seed, hub_data.locator(recipe.data))
-    label_weights(recipe.settings.class_weight, data.labels, data.train.labels)  # unsound ones are refused here
-    return Bound(recipe, data, base, identity(recipe, data.digest(), base["digest"] if base else None))
-
-
 def train(source: str, overrides: Sequence[str], runs: Path, watch: Watch) -> Trained:
     """Turn a recipe into a run: fit it, score the test split once, prove what was saved, close.
 
     An interrupted run goes on from its newest checkpoint, and ends with the bytes of one that was not interrupted.
     """
-    _needs_train_extra()
+    need_train_extra()
     bound = bind(source, overrides)
     trackers.require(bound.recipe.report_to)
     with (
-        open_run(runs, bound.recipe, _manifest(bound)) as run,
+        open_run(runs, bound.recipe, manifest_of(bound)) as run,
         trackers.copying(run, bound.recipe.report_to, watch) as watch,
     ):
         if run.is_finished():
             return Trained(run, already_finished=True)
-        say, begins = _saying(run, watch), run.recorded() == 0
+        say, begins = saying(run, watch), run.recorded() == 0
         try:
             run.write_text("splits.json", json.dumps({name: rows.ids for name, rows in bound.data.splits().items()}) + "\n")
             for remark in bound.data.remarks() if begins else []:
@@ -107,10 +69,10 @@ def train(source: str, overrides: Sequence[str], runs: Path, watch: Watch) -> Tr
                 if count and begins:
                     say(Warned(f"{count} texts of {pair} stand there word for word; scores may be too good"))
             if bound.recipe.method.kind in BASELINES:
-                metrics = _fit_baseline(run, bound, say)
+                metrics = fit_baseline(run, bound, say)
             else:
                 command = ["tunebench", "train", source, *(f"--set={item}" for item in overrides), f"--runs={runs}"]
-                metrics = _fit_model(run, bound, say, shlex.join(command))
+                metrics = fit_model(run, bound, say, shlex.join(command))
             run.write_json("metrics.json", metrics)
             run.write_json("manifest.json", run.manifest | {"end_weights": run.weights_digest()})
             files = {path.name for path in run.path.iterdir() if not path.name.startswith(".")} - {"checkpoints"}
@@ -124,83 +86,13 @@ def train(source: str, overrides: Sequence[str], runs: Path, watch: Watch) -> Tr
     return Trained(run, already_finished=False)
 
 
-def _fit_model(run: Run, bound: Bound, say: Watch, command: str) -> dict[str, Any]:
-    """Train a model, keep the best weights, save, score and prove them; returns the metrics. ``command`` continues it."""
-    from tunebench.model.worker import ProofWorker
-    from tunebench.train.baselines import baseline_scores, fit_baselines
-
-    recipe, data, stopped = bound.recipe, bound.data, Stopped(0, 0, "", 0.0)
-    with ProofWorker() as worker:
-        fit_baselines(data)
-        import torch
-
-        from tunebench.model import bundle
-        from tunebench.model.methods import count_parameters
-        from tunebench.train.memory import within_memory
-        from tunebench.train.session import fit_and_keep, pin_machine, prepare
-
-        begins, precision = checkpoints.newest(run.path) is None, pin_machine(run, recipe.settings)
-        session = prepare(recipe, data, precision)
-        for message in session.warnings if begins else environment.changes(run.manifest["versions"]):
-            say(Warned(message))
-        for event in within_memory(fit_and_keep(session, run, command), recipe):
-            say(event)
-            stopped = event if isinstance(event, Stopped) else stopped
-        (total, trainable), threads = count_parameters(session.model), torch.get_num_threads()
-        bundle.save_trained(session.model, run, recipe)
-        metrics = _score_test(run, data, session.scorer, say)
-        peak = environment.peak_memory_bytes()
-        proved = _prove(run, "reload", session.scorer, _proof_texts(data), worker, say)
-    metrics |= {
-        "parameters": {"total": total, "trainable": trainable},
-        "train_seconds": stopped.seconds,
-        "peak_memory_bytes": peak,
-        "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
-        "best_step": stopped.best_step,
-        "stopped": stopped.reason,
-        "adapter_bytes": _weights_bytes(run),
-        "threads": threads,
-        "precision": precision,
-        "proofs": [proved],
-        "baselines": baseline_scores(data),
-    }
-    run.write_text(f"{run.weights.name}/README.md", card.model_card(run, metrics))
-    curves.draw_curves(run.events(), run.path / "figures" / "curves.pdf", run.name)
-    return metrics
-
-
-def _fit_baseline(run: Run, bound: Bound, say: Watch) -> dict[str, Any]:
-    """Fit a baseline, or take it from the cache, and score it; returns the metrics."""
-    from tunebench.train.baselines import baseline_folder, baseline_scores
-
-    method = bound.recipe.method
-    assert isinstance(method, Majority | Tfidf)
-    folder = baseline_folder(method, bound.data)
-    run.weights.mkdir(parents=True, exist_ok=True)
-    for name in BASELINE_FILES[method.kind]:
-        shutil.copyfile(folder / name, run.weights / name)
-    scorer = load_baseline(method.kind, run.weights)
-    size, cost = scorer.num_parameters, json.loads((folder / "cost.json").read_text("utf-8"))
-    say(Started(0, len(bound.data.train), size, size))
-    say(Stopped(0, 0, "finished", cost["train_seconds"]))
-    return _score_test(run, bound.data, scorer, say) | {
-        "parameters": {"total": size, "trainable": size},
-        **cost,
-        "best_step": 0,
-        "stopped": "finished",
-        "adapter_bytes": _weights_bytes(run),
-        "proofs": [],
-        "baselines": baseline_scores(bound.data),
-    }
-
-
 def evaluate(
     name: str, runs: Path, data: str | None = None, answers: str | None = None, id_column: str | None = None
 ) -> dict[str, Any]:
     """Scores of a run's saved model on its test split (a counted look), or on a labelled file."""
     run = find_run(name, runs)
     labels = LabelMap.from_dict(run.manifest["labels"])
-    rows = _test_rows(run) if data is None else _labelled_rows(Path(data), answers, id_column, run.recipe)
+    rows = sealed_rows(run) if data is None else _labelled_rows(Path(data), answers, id_column, run.recipe)
     dataset.check_labels({data or "test": rows}, labels)
     if data is None and not os.access(run.path, os.W_OK):
         raise InputError(str(run.path), "is read-only, and a look at its test split must be counted there; copy the run first")
@@ -267,7 +159,7 @@ def merge(name: str, runs: Path, watch: Watch) -> dict[str, Any]:
         raise InputError(
             run.name, f"its method is {run.recipe.method.kind!r}, which has nothing to merge; {run.weights} is the model"
         )
-    _needs_train_extra()
+    need_train_extra()
     from tunebench.model import bundle
     from tunebench.model.worker import ProofWorker
 
@@ -275,7 +167,7 @@ def merge(name: str, runs: Path, watch: Watch) -> dict[str, Any]:
     with run.locked(), ProofWorker() as worker:
         unmerged = open_scorer(run)
         bundle.save_merged(run, candidate)
-        proved = _prove(run, "merge", unmerged, _scored_texts(run), worker, _saying(run, watch), form=candidate.name)
+        proved = prove_form(run, "merge", unmerged, scored_texts(run), worker, saying(run, watch), form=candidate.name)
         metrics = run.metrics
         metrics["proofs"] = [item for item in metrics["proofs"] if item["name"] != "merge"] + [proved]
         run.write_text(f"{candidate.name}/README.md", card.model_card(run, metrics, merged=True))
@@ -371,7 +263,7 @@ def init(
 
 def params(model: str, method: str, settings: Sequence[str], pooling: str, num_labels: int) -> ParameterReport:
     """What trains, what is saved and what would not be, without weights or hub."""
-    _needs_train_extra()
+    need_train_extra()
     from tunebench.model.parameters import parameter_table
 
     return parameter_table(model, method_from(method, settings), pooling, num_labels)
@@ -387,77 +279,10 @@ def open_scorer(run: Run) -> Scorer:
     run.check_weights()
     if run.recipe.method.kind in BASELINES:
         return load_baseline(run.recipe.method.kind, run.weights)
-    _needs_train_extra()
+    need_train_extra()
     from tunebench.model import bundle
 
     return bundle.open_scorer(run)
-
-
-def _needs_train_extra() -> None:
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    for package in ("torch", "transformers", "peft", "sklearn", "matplotlib"):
-        if find_spec(package) is None:
-            raise MissingExtra(package, "train", "this command")
-
-
-def _saying(run: Run, watch: Watch) -> Watch:
-    def say(event: Event) -> None:
-        run.record(event)
-        watch(event)
-
-    return say
-
-
-def _score_test(run: Run, data: dataset.Dataset, scorer: Scorer, say: Watch) -> dict[str, Any]:
-    """Score the sealed split, the one time it counts, and write ``predictions.parquet``."""
-    if data.test is None:
-        return {"format": FORMAT_VERSION, "test": None, "rows_per_second": None}
-    begun = time.perf_counter()
-    scores = scorer.score(data.test.texts)
-    seconds = time.perf_counter() - begun
-    found = predictions.answer(data.labels, scores)
-    with writers.table_writer(run.path / "predictions.parquet", predictions.output_types(data.test.types, data.labels)) as write:
-        write(predictions.beside_input(data.test.columns, found))
-    test = predictions.score_answers(found, data.test.labels)
-    say(Scored("test", len(data.test), test["accuracy"]["value"], look=1))
-    return {"format": FORMAT_VERSION, "test": test, "rows_per_second": len(data.test) / seconds}
-
-
-def _prove(
-    run: Run, name: str, reference: Scorer, texts: list[str], worker: ProofWorker, say: Watch, form: str = "saved"
-) -> dict[str, Any]:
-    """Compare a saved form, opened in a fresh process, with the reference; GateFailed where it is not the same."""
-    tolerance = proof.RELOAD_TOLERANCE if form == "saved" else proof.MERGE_TOLERANCE
-    candidate = worker.logits(run.path, form, texts, run.recipe.settings.per_device_eval_batch_size)
-    proved = proof.prove(name, reference.score(texts).logits, candidate, tolerance)
-    say(proved)
-    return as_record(proof.require(proved))
-
-
-def _proof_texts(data: dataset.Dataset) -> list[str]:
-    """Texts for the first proof, of the validation or training rows; the test split stays sealed."""
-    return proof.spread((data.validation or data.train).texts)
-
-
-def _scored_texts(run: Run) -> list[str]:
-    """Texts for later proofs: those that the run itself keeps with their predictions, else out of its data."""
-    kept = run.path / "predictions.parquet"
-    if not kept.is_file():
-        return _proof_texts(dataset.bind(run.recipe.data, run.recipe.seed, hub_data.locator(run.recipe.data)))
-    labels, data = LabelMap.from_dict(run.manifest["labels"]), run.recipe.data
-    source, clean = data.source("test") or data.source("train"), cleaner(data.clean)
-    text = source.text if source and source.text else data.text
-    column = predictions.output_names([text], labels)[text]
-    return proof.spread([clean(str(value)) for chunk in readers.open_table(kept).chunks() for value in chunk.columns[column]])
-
-
-def _test_rows(run: Run) -> dataset.Rows:
-    bound = dataset.bind(run.recipe.data, run.recipe.seed, hub_data.locator(run.recipe.data))
-    if bound.test is None:
-        raise InputError(run.name, "its recipe has no test split; give a labelled file with --data")
-    if bound.test.digest() != run.manifest["data"]["test"]["digest"]:
-        raise InputError(run.name, "the test rows have changed since the run; restore the file, or give it with --data")
-    return bound.test
 
 
 def _labelled_rows(path: Path, answers: str | None, id_column: str | None, recipe: Recipe) -> dataset.Rows:
@@ -466,35 +291,3 @@ def _labelled_rows(path: Path, answers: str | None, id_column: str | None, recip
     if answers is None or id_column is None:
         raise InputError("evaluate", "--answers and --id go together: the file with the labels, and the column both files share")
     return dataset.join_answers(path, Path(answers), recipe.data.model_copy(update={"id": id_column}))
-
-
-def _weights_bytes(run: Run) -> int:
-    """What has to be shipped besides the base: the trained weights (of a baseline, all its files)."""
-    baseline = run.recipe.method.kind in BASELINES
-    return sum(path.stat().st_size for path in run.weights.iterdir() if baseline or path.suffix == ".safetensors")
-
-
-def _manifest(bound: Bound) -> dict[str, Any]:
-    """Everything that is decided before the job begins."""
-
-    def source(split: str) -> str:
-        found = bound.recipe.data.source(split)
-        place = f"{bound.recipe.data.dataset}: " if bound.recipe.data.dataset else ""
-        return place + found.file if found else "cut from train"
-
-    return {
-        "format": FORMAT_VERSION,
-        "name": bound.recipe.name,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "identity": bound.identity,
-        "seed": bound.recipe.seed,
-        "versions": environment.versions(),
-        "hardware": environment.hardware(),
-        "base": bound.base,
-        "labels": bound.data.labels.as_dict(),
-        "texts_shared_between_splits": bound.data.shared_texts(),
-        "data": {
-            name: {"source": source(name), "rows": len(rows), "digest": rows.digest()}
-            for name, rows in bound.data.splits().items()
-        },
-    }

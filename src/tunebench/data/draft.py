@@ -42,7 +42,9 @@ def draft_data(path: Path, text: str | None, label: str | None, folder: Path) ->
     for name in ("validation", "test"):
         settings[name], reasons[name] = _split(splits, name, guess, folder)
     if not splits.train.is_dir():
-        columns = {"text": guess.text, "label": guess.label} | ({"id": guess.id} if guess.id else {})
+        files = [own for own in (splits.validation, splits.test) if own and relative_path(own, folder) in settings.values()]
+        has_ids = guess.id is not None and all(guess.id in _columns(own) for own in files)
+        columns = {"text": guess.text, "label": guess.label} | ({"id": guess.id} if has_ids else {})
         settings, reasons = settings | columns, reasons | {role: guess.reasons[role] for role in columns}
     labels = [f"{name} ({count:,})" if guess.is_whole else name for name, count in guess.labels.items()]
     named = "the names of its folders" if splits.train.is_dir() else guess.reasons["label"]
@@ -57,17 +59,19 @@ def _split(splits: Splits, name: str, guess: Guess, folder: Path) -> tuple[Any, 
     own, why = getattr(splits, name), "no file is named so"
     if own is not None:
         try:
-            lacking = [
-                column for column in (guess.text, guess.label) if column not in open_source(own, SplitFile(file="-")).types
-            ]
+            lacking = [column for column in (guess.text, guess.label) if column not in _columns(own)]
         except InputError as error:
-            lacking, why = ["-"], str(error)
+            why = str(error)
         else:
+            if not lacking:
+                return relative_path(own, folder), "named so"
             why = f"{own.name} has no column {listing(map(repr, lacking))}"
-        if not lacking:
-            return relative_path(own, folder), "named so"
     fraction = {"fraction": 0.2} if guess.rows < FEW_ROWS else {"fraction": 0.1, "stratify": True}
     return fraction, f"{'a fifth' if guess.rows < FEW_ROWS else 'a tenth'} of the training rows: {why}"
+
+
+def _columns(path: Path) -> list[str]:
+    return list(open_source(path, SplitFile(file="-")).types)
 
 
 def _counted(guess: Guess) -> str:

@@ -173,7 +173,7 @@ class Randlora(Adapter):
     """A full-rank update from frozen random matrices with learned scales (arXiv 2502.00987)."""
 
     title: ClassVar[str] = "RandLoRA"
-    rate: ClassVar[float] = 5e-4
+    rate: ClassVar[float] = 2e-4
 
     kind: Literal["randlora"] = "randlora"
     r: int = Field(32, ge=1, description="Rank of one random matrix; a smaller one means more of them, hence more weights.")

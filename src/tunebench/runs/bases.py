@@ -57,9 +57,7 @@ def _faults(folder: Path) -> list[str]:
     if WEIGHTS not in names and INDEX not in names:
         pickled = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
         found = f"only {listing(pickled, most=3)}" if pickled else "nothing like it"
-        faults.append(
-            f"has no {WEIGHTS}, found {found}; pickled weights are never loaded, save it again with save_pretrained"
-        )
+        faults.append(f"has no {WEIGHTS}, found {found}; pickled weights are never loaded, save it again with save_pretrained")
     return faults
 
 

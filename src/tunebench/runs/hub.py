@@ -10,10 +10,25 @@ from pathlib import Path
 
 from tunebench.errors import InputError, MissingExtra, TunebenchError, listing
 
-# Not `*.safetensors`: some repositories hold the same weights in other forms and folders besides.
-_WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
-_BESIDE = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-_OLDER = ("vocab.txt", "vocab.json", "merges.txt", "spm.model", "tokenizer.model")
+_WANTED = [
+    "model.safetensors",  # not every *.safetensors: some repositories hold the same weights in other forms and folders besides
+    "model-*.safetensors",
+    "model.safetensors.index.json",
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spm.model",
+    "tokenizer.model",
+]
+_NEEDED = {
+    "config.json": "",
+    "tokenizer.json": "; save it with a fast tokenizer (AutoTokenizer.from_pretrained(...).save_pretrained(folder)) and give "
+    "the folder",
+}
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -26,22 +41,24 @@ def fetch(model: str, revision: str | None) -> Path:
     with _explained(model, revision):
         from huggingface_hub import HfApi, constants, snapshot_download  # noqa: PLC0415 - only where a hub is asked
 
-        wanted = [*_WEIGHTS, *_BESIDE, *_OLDER]
-        pinned = revision is not None and _COMMIT.fullmatch(revision) is not None
-        if pinned or constants.HF_HUB_OFFLINE:
-            from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415
-
-            try:
-                found = Path(snapshot_download(model, revision=revision, allow_patterns=wanted, local_files_only=True))
-            except LocalEntryNotFoundError:
-                if constants.HF_HUB_OFFLINE:
-                    raise
-            else:
-                if constants.HF_HUB_OFFLINE or _is_whole(found):
-                    return found
+        if constants.HF_HUB_OFFLINE:
+            return Path(snapshot_download(model, revision=revision, allow_patterns=_WANTED, local_files_only=True))
+        if revision is not None and _COMMIT.fullmatch(revision) and (found := _in_cache(model, revision)):
+            return found  # a commit never changes
         if faults := _lacking([item.rfilename for item in HfApi().model_info(model, revision=revision).siblings or []]):
             raise InputError("base.model", [f"{model!r} on the hub {fault}" for fault in faults])
-        return Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
+        return Path(snapshot_download(model, revision=revision, allow_patterns=_WANTED))
+
+
+def _in_cache(model: str, commit: str) -> Path | None:
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+    from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415
+
+    try:
+        found = Path(snapshot_download(model, revision=commit, allow_patterns=_WANTED, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+    return found if _is_whole(found) else None
 
 
 def _is_whole(folder: Path) -> bool:
@@ -63,13 +80,6 @@ def _lacking(names: list[str]) -> list[str]:
             "for a revision or another repository with safetensors, or convert it with save_pretrained of transformers"
         )
     return faults
-
-
-_NEEDED = {
-    "config.json": "",
-    "tokenizer.json": "; save it with a fast tokenizer (AutoTokenizer.from_pretrained(...).save_pretrained(folder)) and give "
-    "the folder",
-}
 
 
 @contextlib.contextmanager
@@ -121,7 +131,8 @@ def refusal(error: Exception, subject: str) -> TunebenchError:
 def _unreachable(model: str, error: Exception) -> str:
     return (
         f"base.model {model!r}: no such folder, and the connection to the hub failed ({first_line(error)}); check the network, "
-        "HF_ENDPOINT and proxies, and run the same command again: what has been fetched is kept"
+        "HF_ENDPOINT and proxies, and run the same command again: what has been fetched is kept. HF_HUB_OFFLINE=1 makes do "
+        "with what was fetched earlier"
     )
 
 
