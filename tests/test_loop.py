@@ -160,7 +160,10 @@ def test_the_gradient_is_scaled_down_to_its_limit(
     limit: float,
     clipped: bool,  # noqa: FBT001
 ) -> None:
-    monkeypatch.setattr(loop, "make_optimizer", lambda model, *_: torch.optim.SGD(trainable_state(model).values(), lr=1.0))
+    def plain(model: torch.nn.Module, *_: object) -> torch.optim.Optimizer:
+        return torch.optim.SGD([{"params": list(trainable_state(model).values()), "lr_ratio": 1.0}], lr=1.0)
+
+    monkeypatch.setattr(loop, "make_optimizer", plain)
     job = new_job(recipe, max_steps=1, max_grad_norm=limit, lr_scheduler_type="constant", warmup_ratio=0, learning_rate=0.5)
     start = weights(job)
     (step,) = of_kind(fit(job), Step)

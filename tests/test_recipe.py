@@ -85,7 +85,7 @@ def test_a_known_key_in_the_wrong_place_names_its_place() -> None:
     [
         ({"feedforward_modules": ["x"]}, "method.feedforward_modules: not a key of this method; it belongs to kind ia3"),
         ({"kind": "vera", "lora_alpha": 8}, "method.lora_alpha: not a key of this method; it belongs to kind lora"),
-        ({"alpha": 8}, "method.alpha: not a key of this method, where it is 'lora_alpha'; it belongs to kinds loha, lokr, gralora"),
+        ({"alpha": 8}, "method.alpha: not a key of this method, where it is 'lora_alpha'; it belongs to kinds loha, lokr, "),
         ({"kind": "ln_tuning", "use_dora": True}, "method.use_dora: not a key of this method; it belongs to kind lora"),
         ({"kind": "hra", "r": 3}, "method.r: expected a multiple of 2, found 3"),
         ({"init_lora_weights": "eva"}, "method.init_lora_weights: expected true, gaussian, pissa, pissa_niter_4 (or another "),

@@ -27,7 +27,9 @@ def findings_text(found: Findings) -> str:
     told = ["\n".join([title, *map(_item, lines)]) for title, lines in lists if lines]
     failed = len(found.failed())
     verdict = f"{failed} of {len(found.gates)} gates failed" if failed else f"all {len(found.gates)} gates passed"
-    return "\n\n".join([f"{printable(found.recipe)}: {verdict}", *filter(None, tables), *told, _gates_table(found.gates)])
+    todo = [f"{gate.name}: {gate.remedy}" for gate in found.failed()]
+    gates = [_gates_table(found.gates), *(["\n".join(["what to do", *map(_item, todo)])] if todo else [])]
+    return "\n\n".join([f"{printable(found.recipe)}: {verdict}", *filter(None, tables), *told, *gates])
 
 
 def draft_text(made: dict[str, Any]) -> str:

@@ -78,12 +78,13 @@ class Shared:
 
 @dataclass(frozen=True)
 class Gate:
-    """A figure that must not be more than ``limit``; a share where ``is_share``, else a number."""
+    """A figure that must not be more than ``limit``; a share where ``is_share``, else a number. ``remedy`` is what to do then."""
 
     name: str
     value: float
     limit: float
     is_share: bool
+    remedy: str
 
     @property
     def passed(self) -> bool:

@@ -13,6 +13,10 @@ MOST_CUT = 0.5
 WORTH_A_WARNING = 0.01
 IMBALANCED = 10
 MANY_ROWS = 20
+_LEAK_REMEDY = (
+    "rows that were trained on are scored too well: remove them from one of both; where rows belong together (of one film, "
+    "by one author), cut the split with data.{}.group_by"
+)
 
 
 def gates(
@@ -20,18 +24,28 @@ def gates(
 ) -> list[Gate]:
     """Every gate that the recipe has something for; splits that are not there have none."""
     train = splits["train"]
-    found = [Gate("reasons why train would refuse", len(refused), 0, is_share=False)]
+    contradictory = train.contradictory / max(1, train.rows)
+    found = [_count("reasons why train would refuse", refused, "correct or remove these rows; `train` lists them by number")]
     found += [
-        Gate(f"{item.later} rows that stand in train", item.share, MOST_LEAKED, is_share=True)
+        _share(f"{item.later} rows that stand in train", item.share, MOST_LEAKED, _LEAK_REMEDY.format(item.later))
         for item in shared
         if item.earlier == "train"
     ]
-    contradictory = train.contradictory / max(1, train.rows)
-    found.append(Gate("train rows whose text stands under another label too", contradictory, MOST_CONTRADICTORY, is_share=True))
-    found.append(Gate("labels that look like another one", len(look_alikes), 0, is_share=False))
+    remedy = "decide for one label per text, or remove these rows"
+    found.append(_share("train rows whose text stands under another label too", contradictory, MOST_CONTRADICTORY, remedy))
+    found.append(_count("labels that look like another one", look_alikes, "write every label in one way"))
     if train.lengths.cut is not None:
-        found.append(Gate("train rows cut at max_length", train.lengths.cut_share, MOST_CUT, is_share=True))
+        remedy = "raise base.max_length, or keep another part of the texts with base.truncation_side"
+        found.append(_share("train rows cut at max_length", train.lengths.cut_share, MOST_CUT, remedy))
     return found
+
+
+def _count(name: str, found: Sequence[object], remedy: str) -> Gate:
+    return Gate(name, len(found), 0, is_share=False, remedy=remedy)
+
+
+def _share(name: str, value: float, limit: float, remedy: str) -> Gate:
+    return Gate(name, value, limit, is_share=True, remedy=remedy)
 
 
 def warnings(splits: dict[str, SplitFindings], shared: Sequence[Shared]) -> list[str]:
