@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help install starter demo test test-fast format lint types layers docs docs-check lock-check check wheel bench-train \
-        bench-check lock clean
+        bench-check bench-overhead lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -112,6 +112,10 @@ wheel: starter ## build the wheel and try it, without torch, in an empty environ
 bench-train: export GOMP_SPINCOUNT = 1000
 bench-train: starter ## examples per second next to a plain Trainer
 	$(BIN)/python bench/train.py --gate
+
+bench-overhead: export GOMP_SPINCOUNT = 1000
+bench-overhead: starter ## what a run costs beside the bare loop, and what its checkpoints cost
+	$(BIN)/python bench/overhead.py --gate
 
 bench-check: $(STAMP) ## time and memory of `tunebench check` on a million rows
 	$(BIN)/python bench/check.py --gate

@@ -41,12 +41,15 @@ STEPS = {
 }
 
 
+KINDS = METHODS | {"pissa": METHODS["lora"] | {"init_lora_weights": "pissa"}, "vera": {"kind": "vera", "r": 8}}
+
+
 def write(world: World, folder: Path, method: str = "lora", **settings: Any) -> Path:
     return write_recipe(
         folder / "killed.yaml",
         data=world.data,
         base=world.bases["bert"],
-        method=METHODS[method],
+        method=KINDS[method],
         train=STEPS | {"learning_rate": 0.003 if method == "full" else 0.02} | settings,
     )
 
@@ -142,7 +145,7 @@ def trained(job: Job) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in trainable_state(job.model).items()}
 
 
-@pytest.mark.parametrize("method", ["full", "head", "lora", "ia3"])
+@pytest.mark.parametrize("method", ["full", "head", "lora", "ia3", "pissa", "vera"])
 @pytest.mark.parametrize("stop", [1, 6, 7, 11])
 def test_a_moment_saved_and_restored_goes_on_as_if_nothing_had_happened(
     world: World, tmp_path: Path, method: str, stop: int
