@@ -222,7 +222,7 @@ class Waveft(Adapter):
     """A few learned coefficients of the update's wavelet transform (arXiv 2505.12532)."""
 
     title: ClassVar[str] = "WaveFT"
-    rate: ClassVar[float] = 5e-3
+    rate: ClassVar[float] = 2e-4
 
     kind: Literal["waveft"] = "waveft"
     n_frequency: int = Field(2592, ge=1, description="Coefficients per module.")
@@ -236,9 +236,7 @@ class C3a(Adapter):
     rate: ClassVar[float] = 5e-3
 
     kind: Literal["c3a"] = "c3a"
-    block_size: int = Field(
-        64, ge=1, description="Side of a block; divides a module's inputs and outputs."
-    )
+    block_size: int = Field(64, ge=1, description="Side of a block; divides a module's inputs and outputs.")
 
 
 class Miss(Adapter):
