@@ -110,9 +110,9 @@ def test_an_unknown_recipe_exits_with_2_and_lists_the_presets(capsys: Capture) -
     [
         (TunebenchError("the disk is full"), 1, "error: the disk is full\n"),
         (GateFailed("a proof failed"), 3, "error: a proof failed\n"),
-        (OSError(28, os.strerror(28), "/x/y"), 1, "error: /x/y: No space left on device\n"),
+        (OSError(28, os.strerror(28), "/x/y"), 1, "error: /x/y: No space left on device; free some space there\n"),
         (OSError("odd"), 1, "error: odd\n"),
-        (KeyboardInterrupt(), 130, "\ninterrupted; the same command goes on\n"),
+        (KeyboardInterrupt(), 130, "\ninterrupted; a training goes on where it was by the same command\n"),
     ],
 )
 def test_every_way_to_end_has_its_exit_code(

@@ -103,7 +103,10 @@ class Story:
         }
         told = environment(self.hub, self.home)
         self.done |= dict(zip(before, commands(told, *before.values(), token=TOKEN), strict=True))
-        shutil.copytree(self.bases["bert"], self.runs / "good" / "merged")  # any files will do for what is uploaded
+        good = Run(self.runs / "good")
+        shutil.copytree(self.bases["bert"], good.path / "merged")  # any files will do, once they count as proved
+        (self.done["push unproved"],) = commands(told, unmerged, token=TOKEN)
+        good.write_json("manifest.json", good.manifest | {"merged_weights": folder_digest(good.path / "merged")})
         (self.done["push merged"],) = commands(told, [*unmerged, "--revision", "tried"], token=TOKEN)
 
     def _open_plainly(self) -> np.ndarray:
@@ -154,6 +157,7 @@ def test_a_base_is_fetched_once_and_its_commit_pinned_in_the_run(story: Story, w
         ("push altered", 2, "holds other files than the ones that were scored"),
         ("push halfway", 2, "is not finished (status: interrupted)"),
         ("push unmerged", 2, "has no merged/ yet; run `tunebench merge good` first"),
+        ("push unproved", 2, "holds other files than the ones that were proved"),
         ("push baseline", 2, "is the baseline 'tfidf'"),
         ("push nowhere", 2, "is no repository of a hub"),
         ("push with a wrong token", 1, "set HF_TOKEN to a token that may write"),

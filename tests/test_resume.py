@@ -22,11 +22,13 @@ from tunebench import jobs
 from tunebench.errors import InputError, TunebenchError
 from tunebench.events import Evaluated, Resumed, Step, Warned
 from tunebench.model.methods import trainable_state
+from tunebench.recipe.spec import Train
 from tunebench.runs import checkpoints
 from tunebench.runs.run import Run
 from tunebench.train.checkpoint import Keeper, restore
 from tunebench.train.loop import Job, State, fit
-from tunebench.train.session import prepare
+from tunebench.train.session import pin_machine, prepare
+from tunebench.train.stopping import Asked, Stopping
 
 KILLS = 20
 STEPS = {
@@ -104,6 +106,72 @@ def test_killed_at_random_instants_a_run_ends_with_the_same_bytes(
         assert told(run) == told(whole)
         assert not (run.path / "checkpoints").exists()
     assert resumed_at  # else every attempt began again, and nothing was shown
+
+
+@pytest.mark.parametrize("name", [".git", ".envrc", "notes/.hidden"])
+def test_hidden_files_of_the_user_are_never_swept(world: World, tmp_path: Path, name: str) -> None:
+    recipe = str(write_recipe(tmp_path / "killed.yaml", data=world.data))
+    run = tmp_path / "runs" / "killed"
+    (run / name).mkdir(parents=True)
+    with pytest.raises(InputError, match="exists and is not a run"):
+        jobs.train(recipe, [], tmp_path / "runs", lambda event: None)
+    run.rename(tmp_path / "kept")
+    jobs.train(recipe, [], tmp_path / "runs", lambda event: None)
+    (run / "events.jsonl").unlink()  # not finished
+    (tmp_path / "kept").rename(run / "own")
+    (run / ".link").symlink_to(tmp_path)
+    (run / ".own.part").write_text("left over by a killed attempt")
+    jobs.train(recipe, [], tmp_path / "runs", lambda event: None)
+    assert (run / "own" / name).is_dir()
+    assert (run / ".link").is_symlink()
+    assert not (run / ".own.part").exists()
+
+
+def test_a_second_signal_in_the_middle_of_a_step_keeps_no_torn_moment() -> None:
+    with Stopping() as stopping:
+        signal.raise_signal(signal.SIGINT)
+        assert stopping.asked
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(Asked), stopping.interruptible():
+            pytest.fail("it had been asked before")
+        stopping.hear_no_more()
+        signal.raise_signal(signal.SIGINT)
+    with Stopping() as stopping, pytest.raises(Asked), stopping.interruptible():
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_the_same_step_kept_twice_is_whole_at_every_moment(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = new_job(write(world, tmp_path, max_steps=2))
+    run, state = Run(tmp_path / "run"), State(job)
+    run.path.mkdir()
+    keeper = Keeper(run, job, state)
+    for event in fit(job, state):
+        run.record(event)
+    keeper.save()
+    monkeypatch.setattr(checkpoints.shutil, "rmtree", lambda *_, **__: pytest.fail("the only checkpoint was removed"))
+    run.record(Warned("said since"))
+    keeper.save()
+    point = checkpoints.newest(run.path)
+    assert point is not None
+    assert point.events == run.recorded()
+
+
+def test_a_run_goes_on_only_on_the_kind_of_device_it_began_on(world: World, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.path.mkdir()
+    manifest = {"identity": {}, "labels": {}, "base": None, "data": {}}
+    run.write_json("manifest.json", manifest | {"training": {"threads": 1, "precision": "float16", "device": "cuda"}})
+    with pytest.raises(InputError, match="began on a cuda"):
+        pin_machine(run, Train())
+
+
+def test_new_display_names_reach_a_run_that_is_there_already(world: World, tmp_path: Path) -> None:
+    recipe = str(write_recipe(tmp_path / "killed.yaml", data=world.data))
+    run = jobs.train(recipe, [], tmp_path / "runs", lambda event: None).run
+    done = jobs.train(recipe, ["data.label_names={positive: Good}"], tmp_path / "runs", lambda event: None)
+    assert done.already_finished
+    assert run.manifest["labels"]["display"] == {"positive": "Good"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

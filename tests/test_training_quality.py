@@ -27,6 +27,7 @@ from tunebench.train.loop import Job, Progress, fit
 from tunebench.train.session import Session, prepare
 
 CPU = torch.device("cpu")
+GUESSING = math.log(2)
 HAS_BFLOAT16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
@@ -194,20 +195,28 @@ def test_cut_texts_are_counted_and_the_label_that_loses_most_is_named(world: Wor
 
 def test_a_gradient_that_is_no_number_and_a_loss_that_stays_up_stop_the_training() -> None:
     with pytest.raises(TunebenchError, match=r"gradient's norm is inf .*train\.learning_rate"):
-        watch(Progress(), 0.7, math.inf, 1e-3, 2, may_overflow=False)
-    watch(Progress(), 0.7, math.inf, 1e-3, 2, may_overflow=True)
+        watch(Progress(), 0.7, math.inf, 1e-3, GUESSING, may_overflow=False)
+    watch(Progress(), 0.7, math.inf, 1e-3, GUESSING, may_overflow=True)
     with pytest.raises(TunebenchError, match="the loss is nan"):
-        watch(Progress(), math.nan, 1.0, 1e-3, 2, may_overflow=True)
+        watch(Progress(), math.nan, 1.0, 1e-3, GUESSING, may_overflow=True)
     at = Progress()
     for _ in range(PATIENCE):
-        watch(at, 6.0, 1.0, 1e-3, 2, may_overflow=False)
+        watch(at, 6.0, 1.0, 1e-3, GUESSING, may_overflow=False)
         at.step += 1
     with pytest.raises(TunebenchError, match=rf"stays at 6, .* at step {PATIENCE + 1}"):
-        watch(at, 6.0, 1.0, 1e-3, 2, may_overflow=False)
+        watch(at, 6.0, 1.0, 1e-3, GUESSING, may_overflow=False)
     at = Progress()
     for step in range(1000):  # a loss that is high for a moment, or about that of guessing, is none of this
-        watch(at, 6.0 if step % 30 == 0 else math.log(2), 1.0, 1e-3, 2, may_overflow=False)
+        watch(at, 6.0 if step % 30 == 0 else math.log(2), 1.0, 1e-3, GUESSING, may_overflow=False)
         at.step += 1
+
+
+def test_heavy_labels_raise_the_loss_and_are_no_divergence(world: World, tmp_path: Path) -> None:
+    heavy = session_of(world, tmp_path, train={"class_weight": {"positive": 19.0}, "max_steps": 2 * PATIENCE}).job
+    assert heavy.loss_of_guessing == pytest.approx(10 * math.log(2))
+    balanced = session_of(world, tmp_path, train={"class_weight": "balanced"}).job
+    assert balanced.loss_of_guessing == pytest.approx(math.log(2))
+    assert sum(isinstance(event, Step) for event in fit(heavy)) == 2 * PATIENCE
 
 
 def test_a_diverging_training_is_stopped_long_before_its_end(world: World, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +27,7 @@ SET = click.option(
 
 def main() -> None:
     """Entry point: exit codes 0 ok, 1 runtime, 2 usage or input, 3 gate failed, 130 interrupted."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # before any verb imports the hub's client
     try:
         commands.main(prog_name="tunebench", standalone_mode=False)
     except TunebenchError as error:
@@ -37,10 +40,11 @@ def main() -> None:
         sys.exit(error.exit_code)
     except OSError as error:  # nobody explained it better
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"error: {where}{error.strerror or error}", err=True)
+        remedy = "; free some space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        click.echo(f"error: {where}{error.strerror or error}{remedy}", err=True)
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; the same command goes on", err=True)
+        click.echo("interrupted; a training goes on where it was by the same command", err=True)
         sys.exit(130)
 
 

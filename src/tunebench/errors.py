@@ -11,6 +11,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+MOST_FAULTS, MOST_CHARACTERS = 100, 1000
+"""A message tells no more faults, and no more characters of each."""
+
 
 class TunebenchError(Exception):
     """A failure that is explained to the user in words; its message names what to do."""
@@ -32,10 +35,12 @@ class InputError(TunebenchError):
         super().__init__(self._message())
 
     def _message(self) -> str:
+        subject, faults = clipped(self.subject), [clipped(fault) for fault in self.faults[:MOST_FAULTS]]
         if len(self.faults) == 1:
-            return f"{self.subject}: {self.faults[0]}"
-        lines = "".join(f"\n  - {fault}" for fault in self.faults)
-        return f"{self.subject}: {len(self.faults)} faults{lines}"
+            return f"{subject}: {faults[0]}"
+        more = [f"… and {len(self.faults) - MOST_FAULTS:,} more"] if len(self.faults) > MOST_FAULTS else []
+        lines = "".join(f"\n  - {fault}" for fault in faults + more)
+        return f"{subject}: {len(self.faults):,} faults{lines}"
 
 
 class GateFailed(TunebenchError):
@@ -60,6 +65,14 @@ class MissingExtra(TunebenchError):
             f"{purpose} needs the package {package!r}, which is not installed. "
             f"Install the extra that holds it: pip install 'tunebench[{extra}]'"
         )
+
+
+def clipped(text: str) -> str:
+    """The text of a message; of one that quotes something huge, its beginning and its end."""
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    half = MOST_CHARACTERS // 2
+    return f"{text[:half]} … ({len(text) - 2 * half:,} characters left out) … {text[-half:]}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

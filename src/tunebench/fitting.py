@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -21,7 +20,7 @@ from tunebench.predict import predictions
 from tunebench.predict.baselines import BASELINE_FILES, load_baseline
 from tunebench.predict.scorers import Scorer
 from tunebench.recipe.methods import BASELINES, Majority, Tfidf
-from tunebench.runs import card, checkpoints, environment, hub_data, proof
+from tunebench.runs import cache, card, checkpoints, environment, hub_data, proof
 from tunebench.runs.run import FORMAT_VERSION, Run
 
 if TYPE_CHECKING:
@@ -54,14 +53,16 @@ def fit_model(run: Run, bound: Bound, say: Watch, command: str) -> dict[str, Any
         from tunebench.train.session import fit_and_keep, pin_machine, prepare
 
         begins, precision = checkpoints.newest(run.path) is None, pin_machine(run, recipe.settings)
-        session = prepare(recipe, data, precision)
-        for message in session.warnings if begins else environment.changes(run.manifest["versions"]):
-            say(Warned(message))
-        for event in within_memory(fit_and_keep(session, run, command), recipe):
-            say(event)
-            stopped = event if isinstance(event, Stopped) else stopped
+        with within_memory(recipe):
+            session = prepare(recipe, data, precision)
+            for message in session.warnings if begins else environment.changes(run.manifest["versions"]):
+                say(Warned(message))
+            for event in fit_and_keep(session, run, command):
+                say(event)
+                stopped = event if isinstance(event, Stopped) else stopped
         (total, trainable), threads = count_parameters(session.model), torch.get_num_threads()
-        bundle.save_trained(session.model, run, recipe)
+        with run.writing():
+            bundle.save_trained(session.model, run, recipe)
         metrics = _score_test(run, data, session.scorer, say)
         peak = environment.peak_memory_bytes()
         proved = prove_form(run, "reload", session.scorer, _proof_texts(data), worker, say)
@@ -90,9 +91,8 @@ def fit_baseline(run: Run, bound: Bound, say: Watch) -> dict[str, Any]:
     method = bound.recipe.method
     assert isinstance(method, Majority | Tfidf)
     folder = baseline_folder(method, bound.data)
-    run.weights.mkdir(parents=True, exist_ok=True)
     for name in BASELINE_FILES[method.kind]:
-        shutil.copyfile(folder / name, run.weights / name)
+        cache.write_atomic(run.weights / name, (folder / name).read_bytes())
     scorer = load_baseline(method.kind, run.weights)
     size, cost = scorer.num_parameters, json.loads((folder / "cost.json").read_text("utf-8"))
     say(Started(0, len(bound.data.train), size, size))

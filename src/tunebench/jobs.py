@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -59,6 +60,7 @@ def train(source: str, overrides: Sequence[str], runs: Path, watch: Watch) -> Tr
         trackers.copying(run, bound.recipe.report_to, watch) as watch,
     ):
         if run.is_finished():
+            shutil.rmtree(run.path / "checkpoints", ignore_errors=True)  # where the last attempt was killed just before
             return Trained(run, already_finished=True)
         say, begins = saying(run, watch), run.recorded() == 0
         try:
@@ -81,7 +83,9 @@ def train(source: str, overrides: Sequence[str], runs: Path, watch: Watch) -> Tr
         except Interrupted:
             raise
         except Exception as error:  # told in the run, and raised again
-            say(Failed(str(error) if isinstance(error, TunebenchError | OSError) else f"{type(error).__name__}: {error}"))
+            words = str(error) if isinstance(error, TunebenchError | OSError) else f"{type(error).__name__}: {error}"
+            with contextlib.suppress(TunebenchError):  # a full disk, of which ``error`` tells already
+                say(Failed(words))
             raise
     return Trained(run, already_finished=False)
 
@@ -166,7 +170,8 @@ def merge(name: str, runs: Path, watch: Watch) -> dict[str, Any]:
     candidate, folder = run.path / "merged-unproved", run.path / "merged"
     with run.locked(), ProofWorker() as worker:
         unmerged = open_scorer(run)
-        bundle.save_merged(run, candidate)
+        with run.writing():
+            bundle.save_merged(run, candidate)
         proved = prove_form(run, "merge", unmerged, scored_texts(run), worker, saying(run, watch), form=candidate.name)
         metrics = run.metrics
         metrics["proofs"] = [item for item in metrics["proofs"] if item["name"] != "merge"] + [proved]
@@ -174,6 +179,7 @@ def merge(name: str, runs: Path, watch: Watch) -> dict[str, Any]:
         shutil.rmtree(folder, ignore_errors=True)
         candidate.rename(folder)
         run.write_json("metrics.json", metrics)
+        run.write_json("manifest.json", run.manifest | {"merged_weights": cache.folder_digest(folder)})
     return {"run": run.name, "merged": str(folder), "proof": proved}
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tunebench.errors import MissingExtra
 from tunebench.events import Evaluated, Event, Step
+from tunebench.runs.cache import write_atomic
 
 SMOOTHING_STEPS = 20
 
@@ -50,8 +52,9 @@ def draw_curves(events: Iterable[Event], path: Path, title: str) -> None:
     below.set_xlabel("steps")
     below.set_ylim(bottom=0)
     figure.suptitle(title)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"CreationDate": None})
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="pdf", metadata={"CreationDate": None})
+    write_atomic(path, drawn.getvalue())
 
 
 def _line(axis: Any, points: Sequence[tuple[float, float]], name: str, style: str, marker: str) -> None:

@@ -5,8 +5,10 @@ Every folder opens without tunebench: ``adapter/`` with plain peft, ``model/`` a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +59,16 @@ def save_trained(model: nn.Module, run: Run, recipe: Recipe) -> Path:
     """Write ``adapter/`` or ``model/`` of a run, with tokenizer files; the folder appears whole."""
     assert recipe.base is not None
     base = base_folder(recipe.base)
-    part = _fresh(run.weights)
-    if isinstance(model, PeftModel):
-        config = model.peft_config["default"]
-        config.base_model_name_or_path = portable_base(recipe.base.model, run.path)
-        config.revision = recipe.base.revision
-        save_adapter(model, part)
-    elif isinstance(model, PreTrainedModel):
-        model.save_pretrained(str(part))
-    return _finish(part, run.weights, base, _tokenizer_settings(model, recipe.base, base))
+    with _appearing(run.weights) as part:
+        if isinstance(model, PeftModel):
+            config = model.peft_config["default"]
+            config.base_model_name_or_path = portable_base(recipe.base.model, run.path)
+            config.revision = recipe.base.revision
+            save_adapter(model, part)
+        elif isinstance(model, PreTrainedModel):
+            model.save_pretrained(str(part))
+        copy_tokenizer(base, part, _tokenizer_settings(model, recipe.base, base))
+    return run.weights
 
 
 def save_merged(run: Run, folder: Path) -> None:
@@ -75,9 +78,9 @@ def save_merged(run: Run, folder: Path) -> None:
     merged = load_saved(run)
     if isinstance(merged, PeftModel):
         merged = merge_adapter(merged)
-    part = _fresh(folder)
-    merged.save_pretrained(str(part))
-    _finish(part, folder, run.weights, _tokenizer_settings(merged, recipe.base, run.weights))
+    with _appearing(folder) as part:
+        merged.save_pretrained(str(part))
+        copy_tokenizer(run.weights, part, _tokenizer_settings(merged, recipe.base, run.weights))
 
 
 def load_saved(run: Run, form: str = "saved") -> Any:
@@ -129,23 +132,23 @@ def make_scorer(
     return TokenScorer(encoder, backend, num_labels, batch_size or recipe.settings.per_device_eval_batch_size)
 
 
-def _fresh(target: Path) -> Path:
+@contextlib.contextmanager
+def _appearing(target: Path) -> Iterator[Path]:
+    """A fresh folder to fill, which takes the place of ``target`` when the block ends, and goes where the block fails."""
     part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    return part
+    try:
+        part.mkdir(parents=True)
+        yield part
+        for path in part.iterdir():
+            path.chmod(0o644)  # safetensors writes 0600, which nobody can serve or share
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(part, target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _tokenizer_settings(model: Any, base: Base, tokenizer: Path) -> dict[str, str]:
     """What plain transformers has to be told to tokenize and pad as tunebench does."""
     sides = {"padding_side": "right", "truncation_side": "left" if base.truncation_side == "left" else "right"}
     return sides | ({"pad_token": padding_of(tokenizer, model).token} if is_decoder(model) else {})
-
-
-def _finish(part: Path, target: Path, tokenizer_from: Path, settings: dict[str, str]) -> Path:
-    copy_tokenizer(tokenizer_from, part, settings)
-    for path in part.iterdir():
-        path.chmod(0o644)  # safetensors writes 0600, which nobody can serve or share
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(part, target)
-    return target

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
@@ -35,7 +36,7 @@ def main() -> None:
     try:
         convert(Path(sys.argv[1]), Path(sys.argv[2]))
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, SafetensorError) or (isinstance(error, OSError) and error.errno is not None):
             raise  # about the disk, not the file
         answers.write(json.dumps({"fault": f"not readable as GGUF ({type(error).__name__}: {error})"}) + "\n")
         answers.flush()

@@ -44,7 +44,8 @@ def explain_faults(errors: Sequence[dict[str, Any]]) -> list[str]:
     for item in errors:
         path, owner = _place(item["loc"])
         where = ".".join(path)
-        if item["type"] in ("extra_forbidden", "missing", "union_tag_invalid", "union_tag_not_found", "value_error"):
+        kind = item["type"].startswith("union_tag") and path[0] == "method"
+        if kind or item["type"] in ("extra_forbidden", "missing", "value_error"):
             faults += _explain(item, path, owner)
         else:
             wrong.setdefault(where, ([], shown(item["input"])))[0].append(_expectation(item, path))
@@ -83,7 +84,7 @@ def _explain(item: dict[str, Any], path: list[str], owner: type[BaseModel] | Non
 
 def _expectation(item: dict[str, Any], path: list[str]) -> str:
     if (
-        item["type"] in ("model_type", "union_tag_invalid")
+        item["type"] in ("model_type", "union_tag_invalid", "union_tag_not_found")
         and path[:1] == ["data"]
         and path[-1] in ("train", "validation", "test")
     ):

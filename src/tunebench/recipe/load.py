@@ -18,6 +18,7 @@ from tunebench.recipe.faults import explain_faults, kind_of
 
 _FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
 _INT = re.compile(r"^[-+]?[0-9]+$|^0o[0-7]+$|^0x[0-9a-fA-F]+$")
+_MOST_BYTES, _MOST_NUMBER = 1_000_000, 2**63 - 1
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
@@ -65,10 +66,11 @@ def _number(kind: Callable[[str], Any]) -> Callable[[Any, Any], Any]:
 
 
 def _int(text: str) -> int:
-    """``010`` is ten, as in YAML 1.2; ``0x`` and ``0o`` begin other bases. Very long numbers are refused, as Python would."""
-    if len(text) > 100:
-        raise ValueError(f"a number of {len(text)} digits")
-    return int(text, 0) if text.startswith(("0x", "0o")) else int(text)
+    """``010`` is ten, as in YAML 1.2; ``0x`` and ``0o`` begin other bases. What no setting can be is refused."""
+    number = 0 if len(text) > 100 else int(text, 0) if text.startswith(("0x", "0o")) else int(text)
+    if len(text) > 100 or abs(number) > _MOST_NUMBER:
+        raise ValueError(f"a number of {len(text)} digits; write it in quotes where it is a name")
+    return number
 
 
 def _float(text: str) -> float:
@@ -97,8 +99,10 @@ def parse_yaml(text: str, subject: str) -> Any:
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         reason = getattr(error, "problem", None) or f"not readable as YAML: {getattr(error, 'reason', error)}"
         raise InputError(subject, f"{where}{reason}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(subject, f"not readable as YAML: {error}") from None
+    except RecursionError:
+        raise InputError(subject, "not readable as YAML: settings are nested too deeply") from None
 
 
 def presets() -> dict[str, str]:
@@ -130,6 +134,10 @@ def _read(source: str) -> tuple[str, Path]:
     path = Path(source)
     try:
         if path.is_file():
+            if path.stat().st_size > _MOST_BYTES:
+                raise InputError(
+                    source, f"is {path.stat().st_size:,} bytes; a recipe holds at most {_MOST_BYTES:,}: is this a data file?"
+                )
             return path.read_text("utf-8-sig"), path.resolve().parent
     except UnicodeDecodeError as error:
         raise InputError(source, f"not UTF-8 text at byte {error.start}; save the recipe as UTF-8") from None
@@ -166,7 +174,7 @@ def anchor_paths(recipe: spec.Recipe, folder: Path) -> spec.Recipe:
         if isinstance(value, sources.SplitFile)
     }
     update: dict[str, Any] = {"data": recipe.data.model_copy(update=data)}
-    if recipe.base is not None and Path(_anchored(recipe.base.model, folder)).exists():
+    if recipe.base is not None and os.path.exists(_anchored(recipe.base.model, folder)):
         update["base"] = recipe.base.model_copy(update={"model": _anchored(recipe.base.model, folder)})
     return recipe.model_copy(update=update)
 

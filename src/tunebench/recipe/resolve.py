@@ -110,7 +110,7 @@ _WITHOUT_EFFECT: Any = {
     "name": True,
     "base": {"model", "revision"},
     "data": {"dataset", "dataset_config", "dataset_revision", "train", "label_names", *_READING},
-    "train": {"logging_steps", "per_device_eval_batch_size", "save_strategy", "save_steps"},
+    "train": {"logging_steps", "per_device_eval_batch_size", "save_strategy", "save_steps", "gradient_checkpointing"},
     "report_to": True,
 }
 

@@ -84,7 +84,7 @@ class Train(Spec):
     bf16: bool | None = Field(None, description="Compute in bfloat16, weights stay float32; a probe of the machine decides.")
     fp16: bool | None = Field(None, description="Compute in float16 with a scaled loss (GPU only); never chosen by the probe.")
     gradient_checkpointing: bool = Field(
-        False, description="Keep fewer activations and compute them again: less memory, about a third more time."
+        False, description="Keep fewer activations and compute them again: less memory, a second forward pass."
     )
     logging_steps: int = Field(10, ge=1, description="Steps between two printed lines.")
 

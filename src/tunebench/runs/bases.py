@@ -14,7 +14,7 @@ from tunebench.recipe.architectures import max_positions
 from tunebench.recipe.closed import PACKAGE, STARTER
 from tunebench.recipe.spec import Base
 from tunebench.runs import hub, imports
-from tunebench.runs.cache import folder_digest
+from tunebench.runs.cache import MODEL_FILES, folder_digest
 from tunebench.runs.starter import starter_path
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -33,7 +33,7 @@ def local_base(model: str) -> Path | None:
     path = locate(model)
     if path.suffix == ".gguf":
         return imports.from_gguf(path)
-    return path if path.is_dir() else None
+    return path if os.path.isdir(path) else None  # which takes a name too long for a file for what it is: none
 
 
 def base_folder(base: Base) -> Path:
@@ -102,8 +102,12 @@ def weight_names(folder: Path) -> set[str]:
 
 
 def base_digest(folder: Path) -> str:
-    """sha256 over weights, config and tokenizer: another base never passes for this one."""
-    return folder_digest(folder)
+    """sha256 over weights, config and tokenizer: another base never passes for this one.
+
+    Of the weights only what transformers loads counts: other tools put other forms of them into the hub's cache.
+    """
+    loaded = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
+    return folder_digest(folder, (*loaded, *(name for name in MODEL_FILES if "safetensors" not in name)))
 
 
 def pinned(base: Base, folder: Path) -> Base:

@@ -6,17 +6,16 @@ in it appears whole or not at all: it is written beside its place, flushed to di
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from uuid import uuid4
 
 from tunebench.errors import InputError, TunebenchError, listing
+from tunebench.runs.disk import FULL_DISK, as_os_errors, explained
 
 HOME_VARIABLE = "TUNEBENCH_HOME"
 MODEL_FILES = (
@@ -32,9 +31,6 @@ MODEL_FILES = (
     "spm.model",
     "tokenizer.model",
 )
-_FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
-_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
-_NOT_A_FOLDER = {errno.ENOTDIR, errno.EEXIST}
 _ELSEWHERE = f"set {HOME_VARIABLE} to"
 
 
@@ -66,10 +62,10 @@ def cached(kind: str, digest: str, make: Callable[[Path], None]) -> Path:
         return target
     temporary = target.with_name(f".{digest}.{uuid4().hex}")
     try:
-        with _explained(target, _ELSEWHERE):
+        with explained(target, _ELSEWHERE):
             temporary.mkdir(parents=True)
         _fill(temporary, make, target)
-        with _explained(target, _ELSEWHERE):
+        with explained(target, _ELSEWHERE):
             _sync_folder(temporary)
             _publish(temporary, target)
     finally:
@@ -117,7 +113,7 @@ def write_atomic(path: Path | str, data: bytes | str) -> None:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     content = data.encode("utf-8") if isinstance(data, str) else data
-    with _explained(path, "choose"):
+    with explained(path, "choose"):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("xb") as handle:
@@ -139,12 +135,13 @@ def _expanded(path: str) -> Path:
 def _fill(temporary: Path, make: Callable[[Path], None], target: Path) -> None:
     """Run ``make``; of its errors only those about the cache's own disk are explained, as the others are about its source."""
     try:
-        make(temporary)
+        with as_os_errors():
+            make(temporary)
     except OSError as error:
         inside = isinstance(error.filename, str) and Path(error.filename).is_relative_to(temporary)
-        if not inside and error.errno not in _FULL_DISK:
+        if not inside and error.errno not in FULL_DISK:
             raise
-        with _explained(target, _ELSEWHERE):
+        with explained(target, _ELSEWHERE):
             raise
 
 
@@ -161,23 +158,3 @@ def _sync_folder(folder: Path) -> None:
         if path.is_file() and not path.is_symlink():
             with path.open("rb") as handle:
                 os.fsync(handle.fileno())
-
-
-@contextmanager
-def _explained(place: Path, elsewhere: str) -> Iterator[None]:
-    """Turn an OSError into a TunebenchError about ``place``; ``elsewhere`` begins the words about another folder."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL_DISK:
-            remedy = f"free some space, or {elsewhere} a folder on another disk"
-        elif error.errno in _READ_ONLY:
-            remedy = f"make the folder writable, or {elsewhere} another one"
-        elif error.errno in _NOT_A_FOLDER:
-            remedy = f"a file stands where a folder is needed: move it away, or {elsewhere} another folder"
-        else:
-            remedy = f"check the disk and run again, or {elsewhere} another folder"
-        culprit = f" ({error.filename})" if error.filename else ""
-        raise TunebenchError(
-            f"cannot write {place.name} in {place.parent}: {error.strerror or error}{culprit}; {remedy}"
-        ) from error

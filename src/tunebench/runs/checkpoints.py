@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from tunebench.errors import InputError, TunebenchError
+from tunebench.runs.cache import write_atomic
+from tunebench.runs.disk import as_os_errors
 
 STATE, PROGRESS = "state.safetensors", "progress.json"
 _NAME = re.compile(r"^checkpoint-(\d+)$")
@@ -58,18 +60,25 @@ def damaged(folder: Path, error: Exception) -> InputError:
 
 
 def write(run: Path, step: int, events: int, progress: dict[str, Any], save: Callable[[Path], None]) -> None:
-    """Write a checkpoint whole: ``save`` writes the tensors into a file."""
+    """Write a checkpoint whole: ``save`` writes the tensors into a file.
+
+    Where the step has one already its tensors are these, and only what was said since is written anew.
+    """
     folder = folder_of(run, step)
+    told = json.dumps({"events": events, "progress": progress}, indent=2) + "\n"
+    if folder.is_dir():
+        write_atomic(folder / PROGRESS, told)
+        return
     part = folder.with_name(f".{folder.name}.part")
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        save(part / STATE)
-        (part / PROGRESS).write_text(json.dumps({"events": events, "progress": progress}, indent=2) + "\n", "utf-8")
+        with as_os_errors():
+            save(part / STATE)
+        (part / PROGRESS).write_text(told, "utf-8")
         for name in (STATE, PROGRESS):
             with (part / name).open("rb") as file:
                 os.fsync(file.fileno())
-        shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from tunebench.errors import InputError, MissingExtra, TunebenchError
 from tunebench.recipe.methods import ADAPTERS, BASELINES
 from tunebench.runs.bases import is_public
+from tunebench.runs.cache import MODEL_FILES, folder_digest
 from tunebench.runs.card import model_card
 from tunebench.runs.hub import first_line
 from tunebench.runs.run import Run
+
+_PUSHED = (*MODEL_FILES, "adapter_config.json", "generation_config.json")
+"""What of a run's folder is uploaded; whatever else lies there is the user's own."""
 
 
 def push_run(run: Run, repository: str, *, merged: bool, private: bool, revision: str | None) -> dict[str, Any]:
@@ -30,7 +35,7 @@ def push_run(run: Run, repository: str, *, merged: bool, private: bool, revision
         hub.create_repo(repository, private=private or None, exist_ok=True)
         if revision is not None:
             hub.create_branch(repository, branch=revision, exist_ok=True)
-        paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != "README.md")
+        paths = sorted(path for path in folder.iterdir() if any(fnmatchcase(path.name, pattern) for pattern in _PUSHED))
         files = [CommitOperationAdd(path.name, path) for path in paths] + [CommitOperationAdd("README.md", card.encode())]
         done = hub.create_commit(repository, files, commit_message=f"Push {run.name} with tunebench", revision=revision)
     return {
@@ -56,6 +61,10 @@ def _folder(run: Run, *, merged: bool) -> Path:
         raise InputError(run.name, f"its method is {kind!r}, which has nothing to merge; push it without --merged")
     if not (run.path / "merged").is_dir():
         raise InputError(run.name, f"has no merged/ yet; run `tunebench merge {run.name}` first")
+    if run.manifest.get("merged_weights") != folder_digest(run.path / "merged"):
+        raise InputError(
+            str(run.path / "merged"), f"holds other files than the ones that were proved; run `tunebench merge {run.name}`"
+        )
     return run.path / "merged"
 
 

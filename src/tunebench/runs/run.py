@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -23,12 +24,15 @@ from tunebench.recipe import load, methods, spec
 from tunebench.recipe.resolve import differing_keys
 from tunebench.runs import checkpoints
 from tunebench.runs.cache import MODEL_FILES, cached, file_digest, folder_digest, write_atomic
+from tunebench.runs.disk import as_os_errors, remedy
 
 FORMAT_VERSION = 1
 STARTER_RUN = "starter"
 NEEDED = {"manifest.json": ("identity", "labels", "base", "data"), "metrics.json": ("test", "proofs")}
 """Keys without which a file of a run is damaged."""
 LOCK_ATTEMPTS = 5
+_LEFTOVER = re.compile(r"^\..+\.(part|[0-9a-f]{32})$")
+"""What write_atomic, the writers of tables, bundles and checkpoints call a file or folder before it is whole."""
 _SHIPPED = Path(str(resources.files("tunebench") / "starter_run"))
 
 
@@ -109,8 +113,9 @@ class Run:
 
     def record(self, event: Event) -> None:
         """Append an event, numbered and dated, and flush it."""
-        with self._explained(), (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+        with self.writing(), (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
             number = self._continued() if self._numbered is None else self._numbered
+            self._numbered = None  # until the line is whole: on a full disk it is not, and the next one cuts it off
             record = {"number": number, "time": round(time.time(), 3), **as_record(event)}
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
             file.flush()
@@ -145,7 +150,7 @@ class Run:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run for one process; the lock goes with the process, however it ends."""
-        with self._explained():
+        with self.writing():
             file = (self.path / ".lock").open("a")
         with file:
             for attempt in range(LOCK_ATTEMPTS):  # a reader of the status holds it for an instant
@@ -189,12 +194,15 @@ class Run:
         return found
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
+        """Turn what the disk refuses in this block into a TunebenchError that names the run and a remedy."""
         try:
-            yield
+            with as_os_errors():
+                yield
         except OSError as error:
+            culprit = f": {error.filename}" if error.filename else ""
             raise TunebenchError(
-                f"{self.path}: cannot be written ({error.strerror}); free some space or choose another --runs folder"
+                f"{self.path}: cannot be written ({error.strerror or error}{culprit}); {remedy(error, 'give --runs')}"
             ) from error
 
 
@@ -209,12 +217,13 @@ def open_run(runs: Path, recipe: spec.Recipe, manifest: dict[str, Any]) -> Itera
     try:
         run.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise TunebenchError(f"{run.path}: cannot be made ({error.strerror}); choose another --runs folder") from error
-    if not (run.path / "manifest.json").is_file() and any(not path.name.startswith(".") for path in run.path.iterdir()):
+        raise TunebenchError(f"{run.path}: cannot be made ({error.strerror}); {remedy(error, 'give --runs')}") from error
+    if not (run.path / "manifest.json").is_file() and any(not _is_ours(path.name) for path in run.path.iterdir()):
         raise InputError(str(run.path), "exists and is not a run; choose another name or --runs folder")
     with run.locked():  # nothing is touched while another process is at work here
         if (run.path / "manifest.json").is_file():
             _refuse_other(run, manifest["identity"])
+            _show_labels_as(run, manifest["labels"]["display"])
         if not run.is_finished():
             _sweep(run.path)
             point = checkpoints.newest(run.path)
@@ -225,13 +234,25 @@ def open_run(runs: Path, recipe: spec.Recipe, manifest: dict[str, Any]) -> Itera
         yield run
 
 
+def _show_labels_as(run: Run, display: dict[str, Any]) -> None:
+    """Display names change display only, so a run that is there already takes the new ones."""
+    found = run.manifest
+    if found["labels"]["display"] != display:
+        run.write_json("manifest.json", found | {"labels": found["labels"] | {"display": display}})
+
+
+def _is_ours(name: str) -> bool:
+    return name == ".lock" or _LEFTOVER.match(name) is not None
+
+
 def _sweep(folder: Path) -> None:
-    """Remove what a killed attempt was about to rename into place."""
-    for path in [path for path in folder.rglob(".*") if path.name != ".lock"]:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    """Remove what a killed attempt was about to rename into place, and nothing else."""
+    for place, folders, files in os.walk(folder):
+        for name in filter(_LEFTOVER.match, folders):
+            shutil.rmtree(Path(place) / name, ignore_errors=True)
+        for name in filter(_LEFTOVER.match, files):
+            (Path(place) / name).unlink(missing_ok=True)
+        folders[:] = [name for name in folders if not name.startswith(".")]
 
 
 def _refuse_other(run: Run, identity: dict[str, Any]) -> None:

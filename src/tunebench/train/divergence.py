@@ -11,7 +11,7 @@ MEMORY = 0.95
 """Of the running mean of the loss: about the last 20 steps."""
 PATIENCE = 50
 GUESSES = 4.0
-"""A mean loss beyond this many times ln(labels), the loss of guessing, after PATIENCE steps: confidently wrong on most rows."""
+"""A mean loss beyond this many times that of guessing, after PATIENCE steps: confidently wrong on most rows."""
 
 
 class Watched(Protocol):
@@ -21,8 +21,10 @@ class Watched(Protocol):
     mean_loss: float
 
 
-def watch(at: Watched, loss: float, norm: float, rate: float, num_labels: int, *, may_overflow: bool) -> None:
+def watch(at: Watched, loss: float, norm: float, rate: float, guessing: float, *, may_overflow: bool) -> None:
     """Take a step's loss into the running mean; TunebenchError with a diagnosis where training is lost.
+
+    ``guessing`` is the loss of giving every label the same probability.
 
     ``may_overflow`` says that an infinite gradient is no fault (float16: the step is then left out).
     """
@@ -31,8 +33,8 @@ def watch(at: Watched, loss: float, norm: float, rate: float, num_labels: int, *
         raise _lost(at.step + 1, rate, f"the loss is {loss}")
     if not math.isfinite(norm) and not may_overflow:
         raise _lost(at.step + 1, rate, f"the gradient's norm is {norm} (loss {loss:.3g})")
-    if at.step >= PATIENCE and at.mean_loss > GUESSES * math.log(num_labels):
-        raise _lost(at.step + 1, rate, f"the loss stays at {at.mean_loss:.3g}, where guessing gives {math.log(num_labels):.3g}")
+    if at.step >= PATIENCE and at.mean_loss > GUESSES * guessing:
+        raise _lost(at.step + 1, rate, f"the loss stays at {at.mean_loss:.3g}, where guessing gives {guessing:.3g}")
 
 
 def _lost(step: int, rate: float, what: str) -> TunebenchError:

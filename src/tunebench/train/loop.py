@@ -7,6 +7,7 @@ was drawn before.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import math
@@ -86,6 +87,12 @@ class Job:
         """Rows of a global step, all processes together."""
         return self.settings.per_device_train_batch_size * self.settings.gradient_accumulation_steps * self.world.size
 
+    @functools.cached_property
+    def loss_of_guessing(self) -> float:
+        """Mean loss of a training row when every label gets the same probability."""
+        weights = self.label_weights or [1.0] * self.num_labels
+        return math.log(self.num_labels) * sum(weights[label] for label in self.train.labels) / len(self.train.labels)
+
     @property
     def backend(self) -> TorchBackend:
         """The model as a predictor; shares its weights."""
@@ -121,7 +128,7 @@ def fit(job: Job, state: State | None = None, stopping: Stopping | None = None) 
 
     ``Evaluated.best`` marks the first, or a strictly better, validation score by ``metric_for_best_model``. At every
     event ``state`` is whole: a copy taken there, given back later, goes on as if nothing had happened. Raises
-    TunebenchError with a diagnosis when training diverges, KeyboardInterrupt when ``stopping`` was asked to.
+    TunebenchError with a diagnosis when training diverges, Asked when ``stopping`` was told to.
     """
     state, stopping = state or State(job), stopping or Stopping()
     at, settings, device = state.progress, job.settings, job.backend.device
@@ -243,7 +250,7 @@ def _update(job: Job, state: State, loss: float) -> tuple[float, float]:
     if half:
         torch._foreach_div_([parameter.grad for parameter in parameters if parameter.grad is not None], at.loss_scale)
     norm = float(nn.utils.clip_grad_norm_(parameters, job.settings.max_grad_norm))
-    watch(at, loss, norm, rate, job.num_labels, may_overflow=half)
+    watch(at, loss, norm, rate, job.loss_of_guessing, may_overflow=half)
     if math.isfinite(norm):
         optimizer.step()
     if half:

@@ -12,7 +12,7 @@ from torch import nn
 from tunebench.data.dataset import Dataset, Rows
 from tunebench.data.labels import LabelMap
 from tunebench.data.weights import label_weights
-from tunebench.errors import Interrupted
+from tunebench.errors import InputError, Interrupted
 from tunebench.events import Event, Resumed, Stopped
 from tunebench.model import bundle
 from tunebench.model.methods import keep_fewer_activations
@@ -27,7 +27,7 @@ from tunebench.runs.run import Run
 from tunebench.train.checkpoint import Keeper, load_weights, restore
 from tunebench.train.loop import Examples, Job, State, fit
 from tunebench.train.precision import choose_precision
-from tunebench.train.stopping import Stopping
+from tunebench.train.stopping import Asked, Stopping
 
 UNUSUAL = 10.0
 """A learning rate that many times the method's usual one, or as many times below, is warned of (docs/lab-log.md)."""
@@ -49,9 +49,14 @@ class Session:
 
 def pin_machine(run: Run, settings: Train) -> str:
     """The precision to train in. It and the number of threads are those the run began with; both change the last bits."""
-    begun = run.manifest.get("training")
+    begun, device = run.manifest.get("training"), torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if begun is not None and begun["device"] != device.type:
+        raise InputError(
+            str(run.path),
+            f"began on a {begun['device']} and would go on on a {device.type}, with other bytes; finish it where it began, or "
+            "give the recipe another name",
+        )
     if begun is None:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         begun = {"threads": torch.get_num_threads(), "precision": choose_precision(settings, device), "device": device.type}
         run.write_json("manifest.json", run.manifest | {"training": begun})
     torch.set_num_threads(int(begun["threads"]))
@@ -132,12 +137,15 @@ def fit_and_keep(session: Session, run: Run, command: str) -> Iterator[Event]:
                         load_weights(job.model, checkpoints.folder_of(run.path, event.best_step))
                 yield event
                 keeper.see(event)
-        except KeyboardInterrupt:
+        except Asked:
+            stopping.hear_no_more()
             step = state.progress.step
             if step:
                 keeper.save()
             kept = f"at step {step} of {job.total_steps}, which is kept" if step else "before the first step"
             raise Interrupted(f"{run.path}: stopped {kept}; `{command}` goes on from there") from None
+        if stopping.asked:
+            raise Interrupted(f"{run.path}: stopped after the last step, which is kept; `{command}` goes on from there")
 
 
 def _examples(encoder: TextEncoder, rows: Rows, labels: LabelMap) -> tuple[Examples, list[bool]]:
