@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from tunebench import __version__
-from tunebench.errors import GateFailed, TunebenchError
+from tunebench.errors import GateFailed, Interrupted, TunebenchError
 
 NEWLINE = "\n"
 RUNS = click.option(
@@ -33,7 +33,9 @@ def main() -> None:
     except TunebenchError as error:
         from tunebench.terminal import printable
 
-        click.echo(f"error: {printable(str(error), keep=NEWLINE)}", err=True)
+        stopped = isinstance(error, Interrupted)
+        begin = NEWLINE * (stopped and sys.stderr.isatty()) + ("interrupted" if stopped else "error")
+        click.echo(f"{begin}: {printable(str(error), keep=NEWLINE)}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
