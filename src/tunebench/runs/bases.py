@@ -14,7 +14,7 @@ from tunebench.recipe.architectures import max_positions
 from tunebench.recipe.closed import PACKAGE, STARTER
 from tunebench.recipe.spec import Base
 from tunebench.runs import hub, imports
-from tunebench.runs.cache import MODEL_FILES, folder_digest
+from tunebench.runs.cache import BASE_FILES, folder_digest
 from tunebench.runs.starter import starter_path
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -106,8 +106,7 @@ def base_digest(folder: Path) -> str:
 
     Of the weights only what transformers loads counts: other tools put other forms of them into the hub's cache.
     """
-    loaded = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
-    return folder_digest(folder, (*loaded, *(name for name in MODEL_FILES if "safetensors" not in name)))
+    return folder_digest(folder, BASE_FILES)
 
 
 def pinned(base: Base, folder: Path) -> Base:

@@ -18,9 +18,7 @@ from tunebench.errors import InputError, TunebenchError, listing
 from tunebench.runs.disk import FULL_DISK, as_os_errors, explained
 
 HOME_VARIABLE = "TUNEBENCH_HOME"
-MODEL_FILES = (
-    "*.safetensors",
-    "*.safetensors.index.json",
+_DESCRIPTIONS = (
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -31,6 +29,10 @@ MODEL_FILES = (
     "spm.model",
     "tokenizer.model",
 )
+MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", *_DESCRIPTIONS)
+"""What of a saved model decides a prediction."""
+BASE_FILES = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json", *_DESCRIPTIONS)
+"""The same of a base: repositories hold the same weights in other forms beside the ones that transformers loads."""
 _ELSEWHERE = f"set {HOME_VARIABLE} to"
 
 

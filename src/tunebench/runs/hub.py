@@ -9,21 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tunebench.errors import InputError, MissingExtra, TunebenchError, listing
+from tunebench.runs.cache import BASE_FILES
+from tunebench.runs.disk import FULL_DISK
 
-_WANTED = [
-    "model.safetensors",  # not every *.safetensors: some repositories hold the same weights in other forms and folders besides
-    "model-*.safetensors",
-    "model.safetensors.index.json",
-    "config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "spm.model",
-    "tokenizer.model",
-]
 _NEEDED = {
     "config.json": "",
     "tokenizer.json": "; save it with a fast tokenizer (AutoTokenizer.from_pretrained(...).save_pretrained(folder)) and give "
@@ -42,12 +30,12 @@ def fetch(model: str, revision: str | None) -> Path:
         from huggingface_hub import HfApi, constants, snapshot_download  # noqa: PLC0415 - only where a hub is asked
 
         if constants.HF_HUB_OFFLINE:
-            return Path(snapshot_download(model, revision=revision, allow_patterns=_WANTED, local_files_only=True))
+            return Path(snapshot_download(model, revision=revision, allow_patterns=list(BASE_FILES), local_files_only=True))
         if revision is not None and _COMMIT.fullmatch(revision) and (found := _in_cache(model, revision)):
             return found  # a commit never changes
         if faults := _lacking([item.rfilename for item in HfApi().model_info(model, revision=revision).siblings or []]):
             raise InputError("base.model", [f"{model!r} on the hub {fault}" for fault in faults])
-        return Path(snapshot_download(model, revision=revision, allow_patterns=_WANTED))
+        return Path(snapshot_download(model, revision=revision, allow_patterns=list(BASE_FILES)))
 
 
 def _in_cache(model: str, commit: str) -> Path | None:
@@ -55,7 +43,7 @@ def _in_cache(model: str, commit: str) -> Path | None:
     from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415
 
     try:
-        found = Path(snapshot_download(model, revision=commit, allow_patterns=_WANTED, local_files_only=True))
+        found = Path(snapshot_download(model, revision=commit, allow_patterns=list(BASE_FILES), local_files_only=True))
     except LocalEntryNotFoundError:
         return None
     return found if _is_whole(found) else None
@@ -107,7 +95,9 @@ def _explained(model: str, revision: str | None) -> Iterator[None]:
         raise TunebenchError(_unreachable(model, error)) from None
     except errors.HfHubHTTPError as error:
         raise refusal(error, f"base.model {model!r}") from None
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL_DISK:
+            raise  # about this machine's disk, not about the hub
         raise TunebenchError(_unreachable(model, error)) from None
 
 
