@@ -13,6 +13,7 @@ import io
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -41,13 +42,14 @@ class Repository:
 
 
 class Hub:
-    """The server: repositories by id, what was asked for, and how many bytes to send of a file before hanging up."""
+    """The server: repositories by id, what was asked for, where to hang up: in a file, or on a commit."""
 
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
         self.asked: list[str] = []
         self.cut: dict[str, list[int]] = {}
         self.uploads: dict[str, bytes] = {}
+        self.dropped_commits: set[str] = set()
         hub = self
 
         class Handler(_Handler):
@@ -93,6 +95,9 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.state.asked.append(f"{self.command} {path}")
+        if any(f"/{name}/commit/" in path for name in self.state.dropped_commits):
+            self.close_connection = True
+            return self.connection.shutdown(socket.SHUT_RDWR)  # in the middle of a push, without an answer
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
         if token not in ("", TOKEN):
             return self._json(401, {"error": "no"}, {"X-Error-Message": "Invalid credentials in Authorization header"})

@@ -93,6 +93,7 @@ class Story:
         unmerged = ["push", "good", "me/merged", "--merged", *runs]
         before = {
             "push": ["push", "good", "me/adapter", "--private", "--json", *runs],
+            "push dropped": ["push", "good", "me/dropped", *runs],
             "push unmerged": unmerged,
             "push altered": ["push", "altered", "me/altered", *runs],
             "push halfway": ["push", "halfway", "me/halfway", *runs],
@@ -102,6 +103,7 @@ class Story:
             "push without a token": ["TOKEN=", "push", "good", "me/other", *runs],
         }
         told = environment(self.hub, self.home)
+        self.hub.dropped_commits.add("me/dropped")
         self.done |= dict(zip(before, commands(told, *before.values(), token=TOKEN), strict=True))
         good = Run(self.runs / "good")
         shutil.copytree(self.bases["bert"], good.path / "merged")  # any files will do, once they count as proved
@@ -157,6 +159,7 @@ def test_a_base_is_fetched_once_and_its_commit_pinned_in_the_run(story: Story, w
         ("push altered", 2, "holds other files than the ones that were scored"),
         ("push halfway", 2, "is not finished (status: interrupted)"),
         ("push unmerged", 2, "has no merged/ yet; run `tunebench merge good` first"),
+        ("push dropped", 1, "the connection to the hub failed"),
         ("push unproved", 2, "holds other files than the ones that were proved"),
         ("push baseline", 2, "is the baseline 'tfidf'"),
         ("push nowhere", 2, "is no repository of a hub"),
@@ -199,6 +202,11 @@ def test_what_is_pushed_is_the_run_s_own_byte_for_byte_with_a_card_for_its_new_p
         assert f'from_pretrained("me/{name}")' in card or f'from_pretrained(base, "me/{name}")' in card
         assert "run directory" not in card
         assert str(story.folder) not in card
+
+
+def test_a_push_that_is_cut_off_leaves_nothing_behind(story: Story) -> None:
+    assert "push again" in story.done["push dropped"].err
+    assert "adapter_model.safetensors" not in story.hub.repositories["me/dropped"].files
 
 
 def test_push_says_where_the_model_is(story: Story) -> None:
