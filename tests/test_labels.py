@@ -14,7 +14,7 @@ from shelf import tunebench
 from tiny import METHODS, World, make_rows, write_csv, write_recipe
 
 from tunebench import jobs
-from tunebench.data.labels import LabelMap, make_label_map
+from tunebench.data.labels import LabelMap, make_label_map, shown_name
 from tunebench.runs.run import Run
 from tunebench.terminal import predictions_text, scores_text
 
@@ -167,7 +167,7 @@ LANGUAGES = {
 )
 def test_a_label_is_called_as_the_language_of_the_reader_has_it(language: str | None, shown: list[str]) -> None:
     labels = LabelMap(("neg", "other", "pos", "x"), None, LANGUAGES)
-    assert [labels.shown(name, language) for name in ("pos", "neg", "x", "other")] == shown
+    assert [shown_name(labels.display, name, language) for name in ("pos", "neg", "x", "other")] == shown
 
 
 def test_the_command_line_speaks_the_language_of_the_environment_and_json_has_names(

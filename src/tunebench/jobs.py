@@ -67,7 +67,7 @@ def train(source: str, overrides: Sequence[str], runs: Path, watch: Watch) -> Tr
             run.write_text("splits.json", json.dumps({name: rows.ids for name, rows in bound.data.splits().items()}) + "\n")
             for remark in bound.data.remarks() if begins else []:
                 say(Warned(remark))
-            for pair, count in bound.data.shared_texts().items():
+            for pair, count in run.manifest["texts_shared_between_splits"].items():
                 if count and begins:
                     say(Warned(f"{count} texts of {pair} stand there word for word; scores may be too good"))
             if bound.recipe.method.kind in BASELINES:

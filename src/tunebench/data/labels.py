@@ -52,10 +52,6 @@ class LabelMap:
         order = {name: i for i, name in enumerate(self.names)}
         return [order[name] for name in names]
 
-    def shown(self, name: str, language: str | None = None) -> str:
-        """Display name of a label for readers of a language; it changes display only."""
-        return shown_name(self.display, name, language)
-
     @property
     def positive_id(self) -> int | None:
         """Place of the positive label, None where there is none."""

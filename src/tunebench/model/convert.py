@@ -35,7 +35,7 @@ def main() -> None:
     os.dup2(2, 1)  # whatever libraries print stays apart from the answer
     try:
         convert(Path(sys.argv[1]), Path(sys.argv[2]))
-    except Exception as error:
+    except Exception as error:  # of many kinds, from gguf and transformers alike
         if isinstance(error, SafetensorError) or (isinstance(error, OSError) and error.errno is not None):
             raise  # about the disk, not the file
         answers.write(json.dumps({"fault": f"not readable as GGUF ({type(error).__name__}: {error})"}) + "\n")
