@@ -42,8 +42,21 @@ class Tfidf(Spec):
     C: float = Field(10.0, gt=0, description="Inverse strength of the regularisation.")
 
 
+class WordOverlap(Spec):
+    """Baseline of multiple-choice: the option that shares most with the part of the passage that the question is about."""
+
+    kind: Literal["word-overlap"] = "word-overlap"
+
+
+class ZeroShot(Spec):
+    """Baseline: the base answers the prompt as it is, and nothing is trained."""
+
+    kind: Literal["zero-shot"] = "zero-shot"
+
+
 Trained = Full | Head | AdapterMethod
-Method = Annotated[Trained | Majority | Tfidf, Field(discriminator="kind")]
+Baseline = Majority | Tfidf | WordOverlap
+Method = Annotated[Trained | Baseline | ZeroShot, Field(discriminator="kind")]
 
 
 def _by_kind(union: object) -> dict[str, type[Spec]]:
@@ -51,11 +64,21 @@ def _by_kind(union: object) -> dict[str, type[Spec]]:
 
 
 ADAPTERS = tuple(_by_kind(AdapterMethod))
-BASELINES = tuple(_by_kind(Majority | Tfidf))
+BASELINES = tuple(_by_kind(Baseline))
+"""Methods without a base: they are fitted, not trained."""
+TRAINED_KINDS = tuple(_by_kind(Full | AdapterMethod))
+METHODS_OF: dict[str, tuple[str, ...]] = {
+    "text-classification": (*TRAINED_KINDS, "head", "majority", "tfidf"),
+    "prompt-classification": (*TRAINED_KINDS, "zero-shot", "majority", "tfidf"),
+    "multiple-choice": (*TRAINED_KINDS, "zero-shot", "majority", "word-overlap"),
+    "language-modeling": TRAINED_KINDS,
+    "instruction": TRAINED_KINDS,
+}
+"""The methods that every task has."""
 LEARNING_RATES: dict[str, float] = {kind.model_fields["kind"].default: kind.rate for kind in get_args(Trained)}
 """The peak rate that a method gets where the recipe names none; the reasons stand in docs/methods.md."""
 
 
 def method_kinds() -> dict[str, type[Spec]]:
     """Every kind of method and its settings."""
-    return _by_kind(Trained | Majority | Tfidf)
+    return _by_kind(Trained | Baseline | ZeroShot)

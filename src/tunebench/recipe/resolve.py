@@ -10,8 +10,12 @@ from typing import Any
 from tunebench.errors import InputError
 from tunebench.recipe.adapters import ALL_NORM, Adapter, Ia3, LnTuning
 from tunebench.recipe.architectures import ARCHITECTURES, Architecture
-from tunebench.recipe.methods import BASELINES, LEARNING_RATES, Method
-from tunebench.recipe.spec import Recipe
+from tunebench.recipe.methods import BASELINES, LEARNING_RATES, Method, ZeroShot
+from tunebench.recipe.sources import COLUMNS
+from tunebench.recipe.spec import CAUSAL_TASKS, TEXT_TASKS, Recipe, Task
+
+CAUSAL = "none"
+"""The pooling of a causal language model: its own output layer is the head, and nothing is new."""
 
 
 def resolve(recipe: Recipe, model_type: str | None, held: Collection[str] | None = None) -> Recipe:
@@ -23,25 +27,37 @@ def resolve(recipe: Recipe, model_type: str | None, held: Collection[str] | None
     if recipe.method.kind in BASELINES:
         return recipe
     assert recipe.base is not None
-    architecture, pooling = _architecture(model_type, held), recipe.base.pooling
-    if not architecture.head(pooling):
+    architecture, pooling = _architecture(model_type, held, recipe.task), pooling_of(recipe)
+    if pooling != CAUSAL and not architecture.head(pooling):
         raise InputError(
             "base.pooling", f"{pooling!r} needs a head per token, which transformers does not have for {model_type!r}; use cls"
         )
+    if isinstance(recipe.method, ZeroShot):
+        return recipe
     train, method = recipe.settings, resolve_method(recipe.method, architecture, pooling)
-    _check_head_is_saved(method, architecture.head(pooling))
+    if pooling != CAUSAL:
+        _check_head_is_saved(method, architecture.head(pooling))
     if architecture.float32_only and (train.bf16 or train.fp16):
         raise InputError("train.bf16", f"{model_type} overflows in half precision (transformers); leave bf16 and fp16 out")
-    update: dict[str, Any] = {"learning_rate": train.learning_rate or LEARNING_RATES[recipe.method.kind]}
+    update: dict[str, Any] = {
+        "learning_rate": train.learning_rate or LEARNING_RATES[recipe.method.kind],
+        "metric_for_best_model": train.metric_for_best_model or ("loss" if recipe.task in TEXT_TASKS else "accuracy"),
+    }
     if architecture.float32_only:
         update["bf16"] = False
     return recipe.model_copy(update={"train": train.model_copy(update=update), "method": method})
 
 
-def _architecture(model_type: str | None, held: Collection[str] | None) -> Architecture:
-    if model_type not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise InputError("base.model", f"its architecture is {model_type!r}; text-classification is proved here on {known}")
+def pooling_of(recipe: Recipe) -> str:
+    """How token states become the task's answer: the base's pooling, or none where a causal language model writes."""
+    assert recipe.base is not None
+    return CAUSAL if recipe.task in CAUSAL_TASKS else recipe.base.pooling
+
+
+def _architecture(model_type: str | None, held: Collection[str] | None, task: Task) -> Architecture:
+    known = [name for name, item in ARCHITECTURES.items() if item.decoder or task not in CAUSAL_TASKS]
+    if model_type not in known:
+        raise InputError("base.model", f"its architecture is {model_type!r}; {task} is proved here on {', '.join(known)}")
     architecture = ARCHITECTURES[model_type]
     return architecture if held is None else architecture.over(held)
 
@@ -50,7 +66,7 @@ def resolve_method(method: Method, architecture: Architecture, pooling: str) -> 
     """The method with the architecture's targets and the modules that are saved whole (by default the new head)."""
     if not isinstance(method, Adapter):
         return method
-    heads = [] if pooling == "none" else architecture.head(pooling)
+    heads = [] if pooling == CAUSAL else architecture.head(pooling)
     settings: dict[str, Any] = {
         "target_modules": method.target_modules or _default_targets(method, architecture),
         "modules_to_save": heads if method.modules_to_save is None else method.modules_to_save,
@@ -104,12 +120,12 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-_READING = ("text", "label", "id", "encoding", "delimiter")
+_READING = COLUMNS
 """How files are read; what was read is digested."""
 _WITHOUT_EFFECT: Any = {
     "name": True,
     "base": {"model", "revision"},
-    "data": {"dataset", "dataset_config", "dataset_revision", "train", "label_names", *_READING},
+    "data": {"dataset", "dataset_config", "dataset_revision", "train", "predict", "label_names", *_READING},
     "train": {"logging_steps", "per_device_eval_batch_size", "save_strategy", "save_steps", "gradient_checkpointing"},
     "report_to": True,
 }
@@ -130,9 +146,16 @@ def identity(recipe: Recipe, data_digest: str, base_digest: str | None) -> dict[
 
 
 def differing_keys(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """``["method.r: 8 -> 16"]`` for two identities."""
+    """``["method.r: 8 -> 16"]`` for two identities.
+
+    A setting that asks for nothing is the same as one that is not there: a run stays itself when a later version knows more.
+    """
     return [
         f"{key}: {one.get(key)!r} -> {other.get(key)!r}"
         for key in sorted(one.keys() | other.keys())
-        if one.get(key) != other.get(key)
+        if _said(one.get(key)) != _said(other.get(key))
     ]
+
+
+def _said(value: Any) -> Any:
+    return None if value in (False, "keep", [], {}) else value

@@ -12,9 +12,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, PositiveFloat, model_validator
 
 from tunebench.recipe.closed import NAME_PATTERN, Spec
-from tunebench.recipe.methods import BASELINES, Method, method_kinds
+from tunebench.recipe.methods import BASELINES, METHODS_OF, TRAINED_KINDS, Method, method_kinds
+from tunebench.recipe.prompt import Prompt, template_faults
 from tunebench.recipe.sources import Clean, Data
 
+Task = Literal["text-classification", "prompt-classification", "multiple-choice", "language-modeling", "instruction"]
+PROMPT_TASKS: tuple[Task, ...] = ("prompt-classification", "multiple-choice")
+"""Tasks whose answer is one of a few words that a causal language model scores."""
+TEXT_TASKS: tuple[Task, ...] = ("language-modeling", "instruction")
+"""Tasks that teach text itself: they have no labels, and are scored by perplexity."""
+CAUSAL_TASKS = PROMPT_TASKS + TEXT_TASKS
 Tracker = Literal["tensorboard", "wandb", "trackio"]
 
 
@@ -44,6 +51,9 @@ class Base(Spec):
     truncation_side: Literal["right", "left", "middle"] = Field(
         "right", description="Where a text that is too long is cut; `middle` keeps its beginning and its end."
     )
+    quantization: Literal["nf4", "int8"] | None = Field(
+        None, description="Load the base in 4 or 8 bits (bitsandbytes, GPU only); adapters stay float32."
+    )
 
 
 class Train(Spec):
@@ -71,8 +81,8 @@ class Train(Spec):
         "or more rarely where writing costs more than 1 % of it. Changes no result.",
     )
     save_steps: int | None = Field(None, ge=1, description="Steps between two checkpoints with `save_strategy: steps`.")
-    metric_for_best_model: Literal["accuracy", "f1", "f1_macro", "loss"] = Field(
-        "accuracy", description="Chooses the best checkpoint."
+    metric_for_best_model: Literal["accuracy", "f1", "f1_macro", "loss"] | None = Field(
+        None, description="Chooses the best checkpoint; the default is accuracy, of tasks without labels the loss."
     )
     load_best_model_at_end: bool = Field(True, description="Keep the best checkpoint rather than the last.")
     early_stopping_patience: int | None = Field(None, ge=1, description="Evaluations without a new best before training stops.")
@@ -85,6 +95,10 @@ class Train(Spec):
     fp16: bool | None = Field(None, description="Compute in float16 with a scaled loss (GPU only); never chosen by the probe.")
     gradient_checkpointing: bool = Field(
         False, description="Keep fewer activations and compute them again: less memory, a second forward pass."
+    )
+    packing: bool = Field(
+        False,
+        description="Of language-modeling: fill rows of `max_length` tokens with several documents, none of which sees another.",
     )
     logging_steps: int = Field(10, ge=1, description="Steps between two printed lines.")
 
@@ -106,9 +120,12 @@ class Recipe(Spec):
 
     name: str = Field(pattern=NAME_PATTERN, description="Name of the run directory: letters, digits, `.`, `_` and `-`.")
     seed: int = Field(42, ge=0, lt=2**32, description="Decides splits, new weights, order and dropout.")
-    task: Literal["text-classification"] = Field("text-classification", description="What is taught.")
+    task: Task = Field("text-classification", description="What is taught.")
     base: Base | None = Field(None, description="The pretrained model; the baselines `majority` and `tfidf` have none.")
     data: Data
+    prompt: Prompt | None = Field(
+        None, description="What a causal language model is asked; of prompt-classification and multiple-choice."
+    )
     method: Method
     train: Train | None = Field(None, description="How the method is trained; the baselines have no such settings.")
 
@@ -117,25 +134,8 @@ class Recipe(Spec):
     )
 
     @model_validator(mode="after")
-    def _fits_method(self) -> Recipe:
-        faults = []
-        if self.method.kind in BASELINES:
-            faults += [
-                f"{key}: the baseline {self.method.kind!r} has no use for it; remove it"
-                for key in ("base", "train")
-                if getattr(self, key) is not None
-            ]
-        else:
-            if self.base is None:
-                faults.append(
-                    f"base: the method {self.method.kind!r} needs a pretrained model, such as base: {{model: starter:minilm}}"
-                )
-            train = self.train or Train()
-            if self.data.validation is None and train.eval_strategy != "no":
-                faults.append(
-                    "data.validation: needed to choose the best checkpoint; give a file or {fraction: 0.1}, "
-                    "or set train.eval_strategy to no"
-                )
+    def _fits(self) -> Recipe:
+        faults = method_faults(self) + task_faults(self)
         if faults:
             raise ValueError("\n".join(faults))
         return self
@@ -145,10 +145,67 @@ class Recipe(Spec):
         """The training settings, complete."""
         return self.train or Train()
 
+    @property
+    def asked(self) -> Prompt:
+        """The prompt's settings, complete."""
+        return self.prompt or Prompt()
+
+
+def method_faults(recipe: Recipe) -> list[str]:
+    """What a recipe lacks for its method, or says beyond it."""
+    kind = recipe.method.kind
+    unused = ("base", "train") if kind in BASELINES else ("train",) if kind == "zero-shot" else ()
+    faults = [f"{key}: the baseline {kind!r} has no use for it; remove it" for key in unused if getattr(recipe, key) is not None]
+    if kind in BASELINES:
+        return faults
+    if recipe.base is None:
+        faults.append(f"base: the method {kind!r} needs a pretrained model, such as base: {{model: starter:minilm}}")
+    if kind != "zero-shot" and recipe.data.validation is None and recipe.settings.eval_strategy != "no":
+        faults.append(
+            "data.validation: needed to choose the best checkpoint; give a file or {fraction: 0.1}, "
+            "or set train.eval_strategy to no"
+        )
+    return faults
+
+
+def task_faults(recipe: Recipe) -> list[str]:
+    """What a recipe says that its task cannot use, or lacks for it."""
+    task, data, faults = recipe.task, recipe.data, []
+    if recipe.method.kind not in METHODS_OF.get(task, TRAINED_KINDS):
+        others = [name for name, kinds in METHODS_OF.items() if recipe.method.kind in kinds]
+        faults.append(f"method.kind: {recipe.method.kind!r} belongs to {' and '.join(others)}; the task is {task}")
+    if task in PROMPT_TASKS:
+        faults += template_faults(recipe.asked, task)
+    elif recipe.prompt is not None:
+        faults.append(f"prompt: belongs to {' and '.join(PROMPT_TASKS)}; the task is {task}; remove it")
+    if task != "language-modeling":
+        faults += [f"data.clean.{key}: belongs to task: language-modeling; remove it" for key in data.clean.corpus_keys]
+    if task == "multiple-choice":
+        faults += data.choice_faults()
+    elif data.choices is not None:
+        faults.append("data.choices: belongs to task: multiple-choice; remove it")
+    if task in TEXT_TASKS and data.predict is not None:
+        faults.append(f"data.predict: {task} answers nothing; remove it")
+    return faults + training_faults(recipe)
+
+
+def training_faults(recipe: Recipe) -> list[str]:
+    """Training settings that belong to other tasks."""
+    task, train, faults = recipe.task, recipe.settings, []
+    if train.packing and task != "language-modeling":
+        faults.append("train.packing: belongs to task: language-modeling; remove it")
+    if task in TEXT_TASKS and train.metric_for_best_model not in (None, "loss"):
+        faults.append(f"train.metric_for_best_model: {task} has no labels; set it to loss, or remove it")
+    if task != "text-classification" and train.class_weight is not None:
+        faults.append("train.class_weight: belongs to task: text-classification; remove it")
+    if task != "text-classification" and recipe.base is not None and recipe.base.pooling != "cls":
+        faults.append("base.pooling: belongs to task: text-classification; remove it")
+    return faults
+
 
 def settings_group(owner: type[BaseModel] | None, key: str) -> type[BaseModel] | None:
     """The group of settings that a key of ``owner`` holds; None for a plain setting and for ``method``, which has kinds."""
-    groups: dict[str, type[BaseModel]] = {"base": Base, "data": Data, "train": Train}
+    groups: dict[str, type[BaseModel]] = {"base": Base, "data": Data, "prompt": Prompt, "train": Train}
     return groups.get(key) if owner is Recipe else Clean if owner is Data and key == "clean" else None
 
 

@@ -167,7 +167,8 @@ def fit(job: Job, state: State | None = None, stopping: Stopping | None = None) 
 def _judge(at: Progress, settings: Train, evaluated: Evaluation, seconds: float) -> Iterator[Event]:
     """Say what was evaluated, once the progress has taken it in."""
     scores = evaluated.validation
-    value = -scores["loss"] if settings.metric_for_best_model == "loss" else scores[settings.metric_for_best_model]
+    metric = settings.metric_for_best_model or "accuracy"
+    value = -scores["loss"] if metric == "loss" else scores[metric]
     is_best = at.best is None or value > at.best
     if is_best:
         at.best, at.best_step, at.stale = value, at.step, 0
