@@ -151,14 +151,14 @@ def test_every_key_has_help() -> None:
         ({"data": {"text": "label"}}, "data: text and label are both the column 'label'"),
         ({"data": {"validation": None}}, "data.validation: needed to choose the best checkpoint"),
         ({"base": None}, "base: the method 'lora' needs a pretrained model"),
-        ({"task": "x" * 500}, "task: expected 'text-classification', found 'xxx"),
+        ({"task": "x" * 500}, "task: expected 'text-classification', 'prompt-classification', "),
     ],
 )
 def test_a_wrong_value_is_told_what_was_expected_and_what_was_found(changes: dict[str, Any], fault: str) -> None:
     faults = faults_of(**changes)
     assert len(faults) == 1
     assert fault in faults[0]
-    assert len(faults[0]) < 250
+    assert len(faults[0]) < 280
 
 
 def test_a_missing_key_is_told_what_it_is_for() -> None:

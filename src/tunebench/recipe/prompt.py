@@ -42,7 +42,7 @@ TEMPLATES: dict[str, Template] = {
         "選項{number}：{choice}",
     ),
 }
-"""Templates by the name that ``prompt.template`` may give. The layouts of ``imdb-review`` and ``choose-zh`` are customary ones."""
+"""Templates by the name that ``prompt.template`` may give. Recipes may name them instead of writing one out."""
 
 
 class Prompt(Spec):
@@ -108,18 +108,15 @@ def template_of(prompt: Prompt, task: str) -> Template:
 def template_faults(prompt: Prompt, task: str) -> list[str]:
     """What a task cannot fill in, or lacks, in a prompt's template."""
     template = template_of(prompt, task)
-    known, needed = (
-        (QUESTION_PLACES, ("passage", "question", "choices")) if task == "multiple-choice" else (TEXT_PLACES, ("text",))
-    )
+    chooses = task == "multiple-choice"
+    known, needed = (QUESTION_PLACES, ("passage", "question", "choices")) if chooses else (TEXT_PLACES, ("text",))
     faults = [
         f"prompt.template: {{{name}}} is no place of {task}; known are {', '.join(f'{{{place}}}' for place in sorted(known))}"
         for name in dict.fromkeys(PLACEHOLDER.findall(template.text))
         if name not in known
     ]
-    body = "passage" if task == "multiple-choice" else "text"
-    faults += [
-        f"prompt.template: lacks {{{name}}}; put it where it belongs" for name in needed if f"{{{name}}}" not in template.text
-    ]
+    body, lacking = needed[0], [f"{{{name}}}" for name in needed if f"{{{name}}}" not in template.text]
+    faults += [f"prompt.template: lacks {place}; put it where it belongs" for place in lacking]
     if template.text.count(f"{{{body}}}") > 1:
         faults.append(f"prompt.template: {{{body}}} stands twice; it may be cut to fit and stands once")
     if chooses:
