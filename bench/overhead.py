@@ -18,8 +18,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from tunebench import jobs
+from tunebench import binding
 from tunebench.events import Step, Stopped
+from tunebench.model.objectives import Classifying
 from tunebench.model.tasks import classification_loss, pad_batch, text_logits
 from tunebench.predict.plan import training_plan
 from tunebench.runs.run import Run
@@ -70,16 +71,19 @@ def main() -> None:
 
 def new_job(method: str, steps: int, eval_strategy: str = "no", eval_steps: int | None = None) -> Job:
     rate = {"lora": 2e-3, "full": 1e-4}[method]
-    bound = jobs.bind("starter-lora", [f"method={{kind: {method}}}", f"train.max_steps={steps}", f"train.learning_rate={rate}"])
+    bound = binding.bind(
+        "starter-lora", [f"method={{kind: {method}}}", f"train.max_steps={steps}", f"train.learning_rate={rate}"]
+    )
     settings = bound.recipe.settings.model_copy(update={"eval_strategy": eval_strategy, "eval_steps": eval_steps})
     return prepare(bound.recipe.model_copy(update={"train": settings}), bound.data).job
 
 
 def seconds_bare(job: Job) -> float:
     """The same steps in the fewest words."""
-    settings = job.settings
+    settings, rows = job.settings, job.objective
+    assert isinstance(rows, Classifying)
     optimizer = make_optimizer(job.model, settings)
-    plan = training_plan(job.train.lengths, seed=job.seed, epoch=0, batch_size=settings.per_device_train_batch_size)
+    plan = training_plan(rows.lengths, seed=job.seed, epoch=0, batch_size=settings.per_device_train_batch_size)
     begun = time.perf_counter()
     job.model.train()
     for step, planned in enumerate(plan[: job.total_steps]):
@@ -87,10 +91,10 @@ def seconds_bare(job: Job) -> float:
             group["lr"] = learning_rate(settings, step, job.total_steps)
         for micro in planned.micros:
             torch.manual_seed(forward_seed(job.seed, micro.index))
-            ids, mask = pad_batch([job.train.ids[row] for row in micro.rows], job.pad_id)
-            labels = torch.tensor([job.train.labels[row] for row in micro.rows])
+            ids, mask = pad_batch([rows.train.ids[row] for row in micro.rows], rows.pad_id)
+            labels = torch.tensor([rows.train.labels[row] for row in micro.rows])
             with computing(job.precision, ids.device):
-                logits = text_logits(job.model, job.pooling, ids, mask)
+                logits = text_logits(job.model, rows.pooling, ids, mask)
             (classification_loss(logits.float(), labels) / planned.global_rows).backward()
         nn.utils.clip_grad_norm_([p for p in job.model.parameters() if p.grad is not None], settings.max_grad_norm)
         optimizer.step()

@@ -26,17 +26,19 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from tunebench.data.dataset import Rows, read_rows
 from tunebench.data.labels import make_label_map
+from tunebench.data.rows import Rows
+from tunebench.data.tables import read_rows
 from tunebench.events import Step
 from tunebench.model.bundle import compose
+from tunebench.model.objectives import Classifying, Examples
 from tunebench.predict.plan import padding_factor, training_plan
 from tunebench.predict.tokenize import TextEncoder
 from tunebench.recipe.load import validate
 from tunebench.recipe.resolve import resolve
 from tunebench.recipe.spec import Recipe
 from tunebench.runs.bases import base_folder, locate
-from tunebench.train.loop import Examples, Job, fit
+from tunebench.train.loop import Job, fit
 
 IMDB = Path(__file__).resolve().parents[2] / "shared" / "data" / "imdb_train.parquet"
 PLAN_ROWS = 4000
@@ -73,12 +75,7 @@ def ours(recipe: Recipe, examples: Examples, seed: int) -> float:
     model, _ = compose(recipe, LABELS, seed)
     job = Job(
         model=model,
-        pooling="cls",
-        pad_id=0,
-        train=examples,
-        validation=None,
-        num_labels=2,
-        positive_id=1,
+        objective=Classifying("cls", 0, examples, None, num_labels=2, positive_id=1),
         settings=recipe.settings,
         seed=seed,
     )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from killing import Nursery
 from tiny import ARCHITECTURES, METHODS, World, write_base, write_csv, write_recipe
 from warm import warm_jobs
 
@@ -51,6 +52,13 @@ def warm() -> Iterator[None]:
     """From here on the jobs of this process share one proof worker; see warm.py."""
     with warm_jobs():
         yield
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """A process that forks the jobs which a test kills; see killing.py."""
+    with Nursery() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

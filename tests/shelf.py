@@ -60,7 +60,7 @@ def metrics(labels: tuple[str, ...] = ("negative", "positive"), *, wrong: int = 
 
 def create_run(runs: Path, made: Recipe, decided: dict[str, Any]) -> Run:
     """A run directory as ``open_run`` leaves it when its job stops at once."""
-    with open_run(runs, made, decided) as run:
+    with open_run(runs / made.name, made, decided) as run:
         return run
 
 

@@ -32,7 +32,7 @@ from tiny import (
 )
 from tiny_gguf import write_gguf
 
-from tunebench import jobs
+from tunebench import binding, jobs
 from tunebench.data.labels import LabelMap
 from tunebench.errors import InputError
 from tunebench.model import bundle
@@ -275,15 +275,15 @@ def test_pooling_that_transformers_has_no_head_for_is_refused(world: World, tmp_
     with pytest.raises(
         InputError, match="'mean' needs a head per token, which transformers does not have for 'gemma3_text'; use cls"
     ):
-        jobs.bind(str(recipe), ["base.pooling=mean"])
+        binding.bind(str(recipe), ["base.pooling=mean"])
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_deberta_is_refused_in_half_precision_in_which_it_overflows(world: World, tmp_path: Path, precision: str) -> None:
     recipe = write_recipe(tmp_path / "r.yaml", data=world.data, base=write_base(tmp_path / "base", "deberta"))
     with pytest.raises(InputError, match="deberta overflows in half precision"):
-        jobs.bind(str(recipe), [f"train.{precision}=true"])
-    assert jobs.bind(str(recipe)).recipe.settings.bf16 is False
+        binding.bind(str(recipe), [f"train.{precision}=true"])
+    assert binding.bind(str(recipe)).recipe.settings.bf16 is False
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_positions_are_counted_as_each_architecture_does(config: dict[str, Any],
 def test_relative_positions_go_beyond_those_of_the_config(trained: Trained, world: World, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path / "r.yaml", data=world.data, base=world.folder / "deberta-v2")
     trained("deberta-v2", "lora", "cls")
-    assert jobs.bind(str(recipe), ["base.max_length=100"]).recipe.base.max_length == 100  # type: ignore[union-attr]
+    assert binding.bind(str(recipe), ["base.max_length=100"]).recipe.base.max_length == 100  # type: ignore[union-attr]
     text = " ".join(["good", "plot"] * 45)
     scorer = bundle.open_scorer(trained("deberta-v2", "lora", "cls"))
     scorer.encoder._tokenizer.enable_truncation(100)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny import make_rows, write_csv, write_recipe
 
-from tunebench import jobs
+from tunebench import binding, jobs
 from tunebench.data.dataset import Dataset
 from tunebench.predict.baselines import load_baseline
 from tunebench.predict.linear import LinearScorer, features
@@ -37,7 +37,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def dataset(folder: Path, labels: tuple[str, ...], number: int = 60, **changes: object) -> Dataset:
     data = write_csv(folder / f"{len(labels)}-{number}.csv", make_rows(number, labels))
-    return jobs.bind(str(write_recipe(folder / "any.yaml", data=data, **changes))).data
+    return binding.bind(str(write_recipe(folder / "any.yaml", data=data, **changes))).data
 
 
 @pytest.mark.parametrize("labels", [("negative", "positive"), ("bad", "fair", "good"), ("a", "b", "c", "d")])

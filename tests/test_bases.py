@@ -14,7 +14,7 @@ from test_hostile_input import digests
 from tiny import World, write_base, write_recipe
 from tiny_gguf import write_gguf
 
-from tunebench import jobs
+from tunebench import binding, jobs
 from tunebench.errors import InputError
 from tunebench.runs.bases import base_digest, weight_names
 from tunebench.runs.cache import folder_digest
@@ -176,7 +176,7 @@ def test_a_run_directory_given_as_base_is_told_apart(tiny_run: Callable[..., Run
     ):
         recipe = write_recipe(tmp_path / "r.yaml", data=world.data, base=given)
         with pytest.raises(InputError, match=words):
-            jobs.bind(str(recipe))
+            binding.bind(str(recipe))
 
 
 def test_a_classifier_for_other_labels_is_a_base_and_its_head_is_replaced(

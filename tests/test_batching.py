@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from tunebench.model import bundle
 from tunebench.model.tasks import pad_batch, text_logits
-from tunebench.predict.scorers import TokenScorer
+from tunebench.predict.scorers import Scorer, TokenScorer
 from tunebench.runs.run import Run
 
 KEYS = [(kind, "lora", pooling) for kind in ARCHITECTURES for pooling in ("cls", "mean")]
@@ -29,7 +29,7 @@ def run(request: pytest.FixtureRequest, tiny_run: Callable[..., Run]) -> Run:
     return found
 
 
-def probabilities(scorer: TokenScorer, texts: list[str]) -> np.ndarray:
+def probabilities(scorer: Scorer, texts: list[str]) -> np.ndarray:
     return scorer.score(texts).probabilities
 
 
@@ -56,6 +56,7 @@ class Padded:
 
     def __init__(self, run: Run) -> None:
         scorer = bundle.open_scorer(run)
+        assert isinstance(scorer, TokenScorer)
         self.model = scorer.backend.model.eval()  # type: ignore[attr-defined]
         self.pooling = run.recipe.base.pooling  # type: ignore[union-attr]
         self.pad_id = scorer.backend.pad_id

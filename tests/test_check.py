@@ -16,11 +16,12 @@ from shelf import tunebench
 from tiny import World, write_csv, write_recipe
 
 from tunebench.data import audit, leaks
-from tunebench.data.cleaning import cleaner
-from tunebench.data.dataset import bind, open_source
+from tunebench.data.dataset import bind
 from tunebench.data.lookalikes import look_alikes
 from tunebench.data.parts import cut_parts
+from tunebench.data.reading import reading_of
 from tunebench.data.scan import scan
+from tunebench.data.tables import open_source
 from tunebench.data.writers import table_writer
 from tunebench.recipe.load import load_recipe
 from tunebench.recipe.sources import Data
@@ -171,9 +172,9 @@ def test_splits_are_cut_as_training_cuts_them(tmp_path: Path, data: Row) -> None
     settings = Data.model_validate({"train": str(write_csv(tmp_path / "t.csv", rows)), **data})
     source = settings.source("train")
     assert source is not None
-    clean, groups = cleaner(settings.clean), ["group"] if "group" in str(data) else []
+    reading, groups = reading_of(settings, source, "text-classification"), ["group"] if "group" in str(data) else []
     parts = cut_parts(
-        {"train": scan(open_source(tmp_path / "t.csv", source), source, clean, groups, lambda rows: None)}, settings, 9
+        {"train": scan(open_source(tmp_path / "t.csv", source), source, reading, groups, lambda rows: None)}, settings, 9
     )
     expected = bind(settings, 9, Path).splits()
     assert {name: part.cells().ids for name, part in parts.items()} == {name: rows.ids for name, rows in expected.items()}

@@ -13,9 +13,9 @@ import pytest
 from shelf import finished_run, tunebench
 from tiny import make_rows, write_csv, write_recipe
 
-from tunebench import jobs
+from tunebench import binding, jobs
 from tunebench.data.cleaning import cleaner, strip_html
-from tunebench.fitting import scored_texts
+from tunebench.fitting import scored_items
 from tunebench.predict.linear import LinearScorer
 from tunebench.predict.scorers import Scores
 from tunebench.recipe.sources import Clean
@@ -86,7 +86,7 @@ def test_training_evaluation_and_prediction_see_the_same_texts_cleaned_once(
         return score(self, texts)
 
     monkeypatch.setattr(LinearScorer, "score", listen)
-    bound = jobs.bind(str(html_run.path / "recipe.yaml")).data
+    bound = binding.bind(str(html_run.path / "recipe.yaml")).data
     assert bound.test is not None
     trained_like, raw = bound.test.texts, bound.test.columns["text"]
     assert all(text.endswith("& <b>") and "<br" not in text for text in trained_like + bound.train.texts)
@@ -102,7 +102,7 @@ def test_training_evaluation_and_prediction_see_the_same_texts_cleaned_once(
     jobs.predict_file(str(html_run.path), tmp_path, source, tmp_path / "out.parquet", None, lambda rows: None)
     assert seen == trained_like
     assert pq.read_table(tmp_path / "out.parquet").column("text").to_pylist() == raw
-    assert sorted(scored_texts(html_run)) == sorted(trained_like)
+    assert sorted(scored_items(html_run)) == sorted(trained_like)
     assert pq.read_table(html_run.path / "predictions.parquet").column("text").to_pylist() == raw
 
 
@@ -114,13 +114,13 @@ def test_predictions_are_those_of_the_test_split(html_run: Run, tmp_path: Path) 
 
 def test_a_text_that_cleaning_leaves_empty_is_told(html_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (found,) = jobs.predict_texts(str(html_run.path), tmp_path, ["<br />"])
-    assert (found["predicted"], found["error"]) == (None, "the text is empty once its HTML is stripped (data.clean)")
+    assert (found["predicted"], found["error"]) == (None, "the text is empty once it is cleaned (data.clean)")
     data = write_csv(tmp_path / "t.csv", [*html_rows(), {"id": "x", "text": "<p></p>", "label": "positive"}])
     recipe = write_recipe(tmp_path / "r.yaml", data=data)
     assert tunebench(capsys, "train", recipe, "--runs", tmp_path / "a")[0] == 0
     code, _, words = tunebench(capsys, "train", recipe, "--set", "data.clean.html=strip", "--runs", tmp_path / "b")
     assert code == 2
-    assert "row 61: 'text' is empty once its HTML is stripped (data.clean); correct or remove the row" in words
+    assert "row 61: 'text' is empty once it is cleaned (data.clean); correct or remove the row" in words
 
 
 def test_cleaning_is_part_of_what_a_run_is(html_run: Run) -> None:
@@ -131,4 +131,7 @@ def test_cleaning_is_part_of_what_a_run_is(html_run: Run) -> None:
 def test_the_model_card_tells_those_who_use_it_without_tunebench(tmp_path: Path) -> None:
     data = {"train": "t.csv", "validation": {"fraction": 0.1}, "test": {"fraction": 0.1}, "clean": {"html": "strip"}}
     cards = [model_card(run, run.metrics) for run in (finished_run(tmp_path, "a"), finished_run(tmp_path, "b", data=data))]
-    assert ["strip_html" in card for card in cards] == [False, True]
+    assert ["cleaner(Clean(html='strip'))" in card for card in cards] == [False, True]
+    more = finished_run(tmp_path, "c", data=data | {"clean": {"urls": "drop", "punctuation": "normalize"}})
+    assert "addresses are taken out, letters, marks and spaces are written in one way" in model_card(more, more.metrics)
+    assert "`cleaner(Clean(urls='drop', punctuation='normalize'))`" in model_card(more, more.metrics)

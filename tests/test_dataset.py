@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from tiny import make_rows, write_csv
 
-from tunebench.data.dataset import Dataset, bind, join_answers, read_like, read_rows
+from tunebench.data.dataset import Dataset, bind
 from tunebench.data.labels import label_name, make_label_map
+from tunebench.data.tables import join_answers, read_like, read_rows
 from tunebench.errors import InputError
 from tunebench.recipe.sources import Data
 

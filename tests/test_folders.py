@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from tunebench.data.dataset import bind, read_like, read_rows
+from tunebench.data.dataset import bind
 from tunebench.data.folders import open_folder
 from tunebench.data.readers import CHUNK_ROWS
+from tunebench.data.tables import read_like, read_rows
 from tunebench.errors import InputError
 from tunebench.recipe.sources import Data
 

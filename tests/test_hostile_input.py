@@ -134,7 +134,8 @@ TABLES: dict[str, Table] = {
     "broken JSON": Table(b'{"id": 1, "text": "t", "label": "a"}\n{"id": 2,\n', "row 2: is not a line of JSON", name="x.jsonl"),
     "a list as label": Table(b'{"id": 1, "text": "t", "label": ["a"]}\n', "row 1: 'label' holds a list", name="x.jsonl"),
     "a workbook": Table(b"PK\x03\x04", "expected a file ending in .csv", name="x.xlsx"),
-    "a list of objects": Table(b'[{"text": "t"}]', "expected a file ending in .csv", name="x.json"),
+    "a list of objects": Table(b'[{"text": "t"}]', "no column 'label'", name="x.json"),
+    "no JSON": Table(b'[{"text": "t"},\n', "is not JSON: line 2, column 1", name="x.json"),
 }
 
 

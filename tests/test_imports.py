@@ -11,7 +11,9 @@ import pytest
 from safetensors.numpy import load_file
 from tiny_gguf import write_gguf
 
+from tunebench.data.items import Turn
 from tunebench.errors import InputError, MissingExtra, TunebenchError
+from tunebench.predict.chat import render_chat
 from tunebench.recipe.spec import Base
 from tunebench.runs import imports
 from tunebench.runs.bases import base_folder
@@ -61,6 +63,7 @@ def test_a_gguf_file_becomes_the_float32_weights_it_stands_for_and_is_converted_
         assert np.array_equal(found[name], weight), name
         assert found[name].dtype == np.float32
     assert {"config.json", "tokenizer.json", "tokenizer_config.json"} <= set(every_file(folder))
+    assert render_chat(folder, [Turn("user", "Hi")], add_generation_prompt=True) == "<|begin|>user Hi<|end|><|begin|>"
     monkeypatch.setattr(subprocess, "run", None)  # a second conversion would call it
     moved = (tmp_path / "model.gguf").rename(tmp_path / "moved.gguf")
     assert imports.from_gguf(moved) == folder

@@ -284,7 +284,7 @@ def test_no_file_is_overwritten(capsys: Capture) -> None:
         ("a.csv", b"text,label\n1\n2\n", "none of its 2 rows can be read"),
         ("a.csv", bytes(range(128, 256)) * 20, "the header"),
         ("a.parquet", b"PAR1 no", "not a Parquet file"),
-        ("a.jsonl", b"\x00\x01\n", "no line is sound"),
+        ("a.jsonl", b"\x00\x01\n", "no row is sound"),
         ("a.txt", b"text\n", "expected a file ending in .csv"),
         ("a.csv", b"text,text\n1,2\n", "stands 2 times"),
     ],

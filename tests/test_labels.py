@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from shelf import tunebench
 from tiny import METHODS, World, make_rows, write_csv, write_recipe
 
-from tunebench import jobs
+from tunebench import binding, jobs
 from tunebench.data.labels import LabelMap, make_label_map, shown_name
 from tunebench.runs.run import Run
 from tunebench.terminal import predictions_text, scores_text
@@ -54,7 +54,7 @@ def test_row_order_changes_no_label_id(world: World, tmp_path: Path) -> None:
     found = []
     for name, ordered in (("one", rows), ("other", rows[::-1])):
         recipe = write_recipe(tmp_path / f"{name}.yaml", data=write_csv(tmp_path / f"{name}.csv", ordered))
-        found.append(jobs.bind(str(recipe)).data)
+        found.append(binding.bind(str(recipe)).data)
     assert found[0].labels == found[1].labels
     ids = [dict(zip(data.train.ids, data.labels.ids(data.train.labels), strict=True)) for data in found]
     assert all(ids[0][key] == ids[1][key] for key in ids[0].keys() & ids[1].keys())
@@ -108,7 +108,7 @@ def test_a_number_a_number_with_a_point_and_its_digits_are_one_label(world: Worl
     lines = [json.dumps({"id": str(i), "text": "good film", "label": (1, 1.0, "1", True, 0, "0")[i % 6]}) for i in range(60)]
     (tmp_path / "mixed.jsonl").write_text("\n".join(lines), encoding="utf-8")
     recipe = write_recipe(tmp_path / "mixed.yaml", data=tmp_path / "mixed.jsonl")
-    assert jobs.bind(str(recipe)).data.labels.names == ("0", "1", "true")
+    assert binding.bind(str(recipe)).data.labels.names == ("0", "1", "true")
 
 
 def test_display_names_change_what_a_terminal_shows_and_nothing_else(world: World, warm: None, tmp_path: Path) -> None:

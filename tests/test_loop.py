@@ -13,15 +13,16 @@ from tiny import METHODS, World, write_base, write_recipe
 from torch.nn import functional
 from transformers import get_scheduler
 
-from tunebench import jobs
+from tunebench import binding
 from tunebench.errors import TunebenchError
 from tunebench.events import Evaluated, Event, Started, Step, Stopped
 from tunebench.model.methods import trainable_state
+from tunebench.model.objectives import Classifying, Evaluation
 from tunebench.model.tasks import pad_batch, text_logits
 from tunebench.predict.plan import training_plan
 from tunebench.recipe.spec import Train
 from tunebench.train import loop
-from tunebench.train.loop import Examples, Job, fit, forward_seed
+from tunebench.train.loop import Job, fit, forward_seed
 from tunebench.train.optimizer import learning_rate, make_optimizer
 from tunebench.train.session import prepare
 
@@ -38,7 +39,7 @@ def new_job(recipe: str, *overrides: str, method: str | None = None, **settings:
     """A job composed afresh from the recipe; ``settings`` are those of ``train``."""
     changes = [f"train.{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in settings.items()]
     changes += [f"method={{kind: {method}}}"] if method else []
-    bound = jobs.bind(recipe, [*overrides, *changes])
+    bound = binding.bind(recipe, [*overrides, *changes])
     return prepare(bound.recipe, bound.data).job
 
 
@@ -78,16 +79,18 @@ def test_accumulation_gives_the_weights_of_one_large_batch(recipe: str, batch: i
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_the_loss_of_a_step_is_the_mean_over_its_rows_also_where_the_last_is_smaller(recipe: str, accumulation: int) -> None:
     job = new_job(recipe, per_device_train_batch_size=8 // accumulation, gradient_accumulation_steps=accumulation, max_steps=5)
-    plan = training_plan(job.train.lengths, seed=job.seed, epoch=0, batch_size=8 // accumulation, accumulation=accumulation)
+    rows = job.objective
+    assert isinstance(rows, Classifying)
+    plan = training_plan(rows.lengths, seed=job.seed, epoch=0, batch_size=8 // accumulation, accumulation=accumulation)
     assert sorted(step.global_rows for step in plan) == [6, 8, 8, 8, 8]
 
     def mean_loss(step: int) -> float:
         losses = []
         for row in (row for micro in plan[step].micros for row in micro.rows):
-            ids, mask = pad_batch([job.train.ids[row]], job.pad_id)
+            ids, mask = pad_batch([rows.train.ids[row]], rows.pad_id)
             with torch.no_grad():
-                logits = text_logits(job.model.eval(), job.pooling, ids, mask)
-            losses.append(float(functional.cross_entropy(logits, torch.tensor([job.train.labels[row]]))))
+                logits = text_logits(job.model.eval(), rows.pooling, ids, mask)
+            losses.append(float(functional.cross_entropy(logits, torch.tensor([rows.train.labels[row]]))))
         return sum(losses) / len(losses)
 
     expected = 0.0
@@ -231,11 +234,11 @@ def scripted(recipe: str, monkeypatch: pytest.MonkeyPatch, metric: str, values: 
         iter(values),
     )
 
-    def scores(job: Job, examples: Examples) -> tuple[dict[str, float], int]:
-        value = next(left) if examples is job.validation else 0.5
-        return dict.fromkeys(("loss", "accuracy", "f1", "f1_macro"), 0.5) | {metric: value}, 2
+    def scores(*_: object) -> Evaluation:
+        half = dict.fromkeys(("loss", "accuracy", "f1", "f1_macro"), 0.5)
+        return Evaluation(half, half | {metric: next(left)}, one_label=False)
 
-    monkeypatch.setattr(loop, "_evaluate", scores)
+    monkeypatch.setattr(Classifying, "evaluate", scores)
     return list(fit(job))
 
 

@@ -1,4 +1,4 @@
-"""The presets for IMDb: exactly the settings they are named after, and each one trains on a tiny base of its architecture."""
+"""The larger presets: exactly the settings they are named after, and each one trains on a tiny base of its architecture."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 from safetensors import safe_open
-from tiny import World
+from tiny import World, write_base
 
 from tunebench import jobs
 from tunebench.data.labels import LabelMap
 from tunebench.events import Evaluated, Event, Step
 from tunebench.model import bundle
 from tunebench.model.methods import trainable_state
-from tunebench.recipe.load import load_recipe, presets
+from tunebench.recipe.load import load_any, load_recipe, presets
 from tunebench.recipe.resolve import flatten, resolve
+from tunebench.recipe.stages import StagedRecipe
 
 HUB: dict[str, Any] = {
     "data.dataset": "stanfordnlp/imdb",
@@ -54,7 +55,32 @@ BERT_PEFT: dict[str, Any] = {
     "train.per_device_train_batch_size": 16,
     "train.eval_strategy": "epoch",
 }
+LLAMA: dict[str, Any] = {
+    "task": "prompt-classification",
+    "base.model": "meta-llama/Meta-Llama-3-8B-Instruct",
+    "base.max_length": 512,
+    "prompt.template": "imdb-review",
+    "prompt.decode": "score",
+    "prompt.label_words.neg": "negative",
+    "prompt.label_words.pos": "positive",
+    "method.kind": "lora",
+    "method.r": 16,
+    "method.lora_alpha": 32,
+    "method.lora_dropout": 0.05,
+    "method.bias": "none",
+    "method.target_modules": ["q_proj", "v_proj"],
+    "train.num_train_epochs": 1,
+    "train.learning_rate": 2e-4,
+    "train.per_device_train_batch_size": 1,
+    "train.gradient_accumulation_steps": 16,
+    "train.eval_strategy": "epoch",
+    "train.logging_steps": 50,
+    "train.save_strategy": "steps",
+    "train.save_steps": 500,
+}
 SETTINGS: dict[str, dict[str, Any]] = {
+    "imdb-llama3-lora": HUB | LLAMA | {"base.quantization": None},
+    "imdb-llama3-qlora": HUB | LLAMA | {"base.quantization": "nf4"},
     "imdb-bert-full": HUB | FULL | {"base.model": "bert-base-uncased"},
     "imdb-distilbert-full": HUB | FULL | {"base.model": "distilbert-base-uncased"},
     "imdb-bert-lora": HUB
@@ -102,7 +128,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
 LORA_A_AND_B = ("lora_A.default", "lora_B.default")
 BERT_LAYER = "base_model.model.bert.encoder.layer.0"
 DISTIL_LAYER = "base_model.model.distilbert.transformer.layer.0"
+LLAMA_LAYER = "base_model.model.model.layers.0"
 IN_LAYER_0: dict[str, set[str]] = {
+    f"imdb-llama3-{method}": {f"{LLAMA_LAYER}.self_attn.{name}.{part}" for name in ("q_proj", "v_proj") for part in LORA_A_AND_B}
+    for method in ("lora", "qlora")
+} | {
     "imdb-bert-lora": {f"{BERT_LAYER}.attention.self.{name}.{part}" for name in ("query", "value") for part in LORA_A_AND_B},
     "imdb-bert-ia3": {
         f"{BERT_LAYER}.{name}.ia3_l.default" for name in ("attention.self.key", "attention.self.value", "output.dense")
@@ -113,17 +143,76 @@ IN_LAYER_0: dict[str, set[str]] = {
     },
 }
 """What trains in the first of the layers, by preset; ``full`` trains everything."""
-HEADS = {"bert": {"classifier"}, "distilbert": {"pre_classifier", "classifier"}}
+HEADS = {"bert": {"classifier"}, "distilbert": {"pre_classifier", "classifier"}, "llama": set()}
+STAGES: dict[str, dict[str, Any]] = {
+    "cpt": {
+        "task": "language-modeling",
+        "data.clean.urls": "drop",
+        "data.clean.paragraph_numbers": "drop",
+        "data.clean.punctuation": "normalize",
+        "data.clean.merge_by": ["title", "author"],
+        "data.clean.order_by": "paragraph_id",
+        "data.clean.min_chars": 100,
+        "data.clean.max_chars": 2048,
+        "data.clean.deduplicate": True,
+        "method.r": 64,
+        "method.lora_alpha": 128,
+        "method.lora_dropout": 0.05,
+        "train.max_steps": 1000,
+        "train.learning_rate": 2e-4,
+    },
+    "sft": {
+        "task": "multiple-choice",
+        "data.train.question": "問題",
+        "data.train.answer": "正確答案",
+        "data.predict.question": "題幹",
+        "data.predict.choices": ["選項1", "選項2", "選項3", "選項4"],
+        "prompt.template": "choose-zh",
+        "method.r": 16,
+        "method.lora_alpha": 32,
+        "method.lora_dropout": 0.1,
+        "train.max_steps": 100,
+        "train.learning_rate": 1e-5,
+    },
+}
+EVERY_STAGE: dict[str, Any] = {
+    "seed": 9527,
+    "base.model": "Bohanlu/Taigi-Llama-2-13B",
+    "base.quantization": "nf4",
+    "base.max_length": 2048,
+    "method.kind": "lora",
+    "method.target_modules": "all-linear",
+    "train.per_device_train_batch_size": 4,
+    "train.gradient_accumulation_steps": 4,
+    "train.gradient_checkpointing": True,
+    "report_to": ["wandb"],
+}
+PROJECTIONS = {f"self_attn.{name}" for name in ("q_proj", "k_proj", "v_proj", "o_proj")}
+PROJECTIONS |= {f"mlp.{name}" for name in ("gate_proj", "up_proj", "down_proj")}
 
 
 def architecture(name: str) -> str:
-    return name.split("-")[1]
+    return name.split("-")[1].rstrip("3")
 
 
-def on_tiny(name: str, world: World) -> list[str]:
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama with places for a whole prompt, which its tokenizer spells."""
+    return write_base(tmp_path_factory.mktemp("llama"), "llama", causal=True, positions=1024)
+
+
+def on_tiny(name: str, world: World, llama: Path) -> list[str]:
     """Overrides that put a preset on the tiny base of its architecture and on its texts, and leave its own settings alone."""
     data = {"train": str(world.data), "validation": {"fraction": 0.2}, "test": {"fraction": 0.2}, "id": "id"}
-    return [f"base.model={world.bases[architecture(name)]}", "base.max_length=32", f"data={json.dumps(data)}", "report_to=none"]
+    bases = world.bases | {"llama": llama}
+    own = ["base.max_length=512", "base.quantization=null", "prompt.label_words={}"] if architecture(name) == "llama" else []
+    return [
+        f"base.model={bases[architecture(name)]}",
+        "base.max_length=32",
+        f"data={json.dumps(data)}",
+        "report_to=none",
+        *own,
+    ]
 
 
 def test_the_table_covers_every_preset_for_imdb() -> None:
@@ -138,23 +227,23 @@ def test_a_preset_has_the_settings_it_is_named_after(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_exactly_the_named_modules_train(name: str, world: World) -> None:
-    recipe = resolve(load_recipe(name, on_tiny(name, world)), architecture(name))
+def test_exactly_the_named_modules_train(name: str, world: World, llama: Path) -> None:
+    recipe = resolve(load_recipe(name, on_tiny(name, world, llama)), architecture(name))
     model, new = bundle.compose(recipe, LabelMap(("negative", "positive"), "positive"), recipe.seed)
     trained = {key.removesuffix(".weight").removesuffix(".bias") for key in trainable_state(model)}
     if recipe.method.kind == "full":
         assert all(parameter.requires_grad for parameter in model.parameters())
         return
     head = {f"base_model.model.{part}.modules_to_save.default" for part in HEADS[architecture(name)]}
-    second = {key.replace(".layer.0.", ".layer.1.") for key in IN_LAYER_0[name]}
+    second = {in_layer_1(key) for key in IN_LAYER_0[name]}
     assert trained == IN_LAYER_0[name] | second | head
     assert bundle.unsaved_layers(model, new) == []
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_two_steps_of_a_preset_leave_a_proved_run(name: str, world: World, warm: None, tmp_path: Path) -> None:
+def test_two_steps_of_a_preset_leave_a_proved_run(name: str, world: World, llama: Path, warm: None, tmp_path: Path) -> None:
     events: list[Event] = []
-    overrides = [*on_tiny(name, world), "train.max_steps=2"]
+    overrides = [*on_tiny(name, world, llama), "train.max_steps=2"]
     run = jobs.train(name, overrides, tmp_path, events.append).run
     assert [event.step for event in events if isinstance(event, Step)] == [1, 2]
     assert [event.step for event in events if isinstance(event, Evaluated) and event.split == "validation"] == [2]
@@ -167,4 +256,30 @@ def test_two_steps_of_a_preset_leave_a_proved_run(name: str, world: World, warm:
         saved = {key.removesuffix(".weight").removesuffix(".bias") for key in file.keys()}  # noqa: SIM118 - no mapping
     first = {key.removesuffix(".default") for key in IN_LAYER_0[name]}
     heads = {f"base_model.model.{part}" for part in HEADS[architecture(name)]}
-    assert saved == first | {key.replace(".layer.0.", ".layer.1.") for key in first} | heads
+    assert saved == first | {in_layer_1(key) for key in first} | heads
+
+
+def in_layer_1(key: str) -> str:
+    return key.replace(".layer.0.", ".layer.1.").replace(".layers.0.", ".layers.1.")
+
+
+def test_the_stages_for_taigi_have_the_settings_they_are_named_after() -> None:
+    recipe = load_any("taigi-qa")
+    assert isinstance(recipe, StagedRecipe)
+    assert [(stage.name, stage.merge) for stage in recipe.stages] == [("cpt", True), ("sft", False)]
+    for number, stage in enumerate(recipe.stages):
+        settings = flatten(resolve(recipe.stage_recipe(number), "llama").model_dump(mode="json"))
+        expected = EVERY_STAGE | STAGES[stage.name] | {"name": f"taigi-qa-{stage.name}"}
+        assert {key: settings.get(key) for key in expected} == expected
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_stage_for_taigi_trains_all_seven_projections(number: int, llama: Path) -> None:
+    staged = load_any("taigi-qa", ["base.quantization=null"])
+    assert isinstance(staged, StagedRecipe)
+    recipe = resolve(staged.stage_recipe(number, str(llama)), "llama")
+    model, new = bundle.compose(recipe, LabelMap(("1", "2", "3", "4")), recipe.seed)
+    trained = {key.removesuffix(".default.weight") for key in trainable_state(model)}
+    layers = {f"base_model.model.model.layers.{layer}.{name}" for layer in (0, 1) for name in PROJECTIONS}
+    assert trained == {f"{name}.lora_{matrix}" for name in layers for matrix in "AB"}
+    assert bundle.unsaved_layers(model, new) == []

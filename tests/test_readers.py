@@ -47,7 +47,7 @@ def fault(path: Path) -> str:
     return str(caught.value).removeprefix(f"{path}: ")
 
 
-@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".json", ".parquet"])
 def test_every_format_gives_the_same_rows(ending: str, tmp_path: Path) -> None:
     texts = ["plain", 'say "hi", he said', "two\nlines", "tab\there", "😀 family 👨‍👩‍👧", "שלום עולם", "ﬁn\u00a0\u200b"]
     path = tmp_path / f"t{ending}"
@@ -55,6 +55,8 @@ def test_every_format_gives_the_same_rows(ending: str, tmp_path: Path) -> None:
         pq.write_table(pa.table({"text": texts}), path)
     elif ending == ".jsonl":
         path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
+    elif ending == ".json":
+        path.write_text(json.dumps([{"text": text} for text in texts], indent=1), "utf-8")
     else:
         quoted = ['"' + text.replace('"', '""') + '"' for text in texts]
         path.write_text("text\n" + "\n".join(quoted) + "\n", "utf-8")
@@ -143,8 +145,17 @@ def test_no_row_is_lost_at_the_border_of_a_chunk(number: int, ending: str, tmp_p
         ("t.csv", b"", "is empty: expected a header or at least one row"),
         ("t.csv", b"\n \n", "column 1 has no name"),
         ("t.jsonl", b"", "is empty"),
-        ("t.jsonl", b"[1,\n2]\n", "no line is sound; the first one: is not a line of JSON"),
-        ("t.jsonl", "é é\n".encode() + b"\xff\n", "no line is sound; the first one: is not a line of JSON"),
+        ("t.jsonl", b"[1,\n2]\n", "no row is sound; the first one: is not a line of JSON"),
+        ("t.jsonl", "é é\n".encode() + b"\xff\n", "no row is sound; the first one: is not a line of JSON"),
+        ("t.json", b"", "is empty"),
+        ("t.json", b"[]", "is empty: expected a header or at least one row"),
+        ("t.json", b'[{"text": "a"},\n {"text": }]', "is not JSON: line 2, column 11: Expecting value"),
+        ("t.json", b'{"text": "a"}\n{"text": "b"}\n', "line 2, column 1: Extra data; one object per line is JSON lines: name"),
+        ("t.json", b'"text"', "expected a list of objects with named columns, found a single value"),
+        ("t.json", b'["text", 2]', "no row is sound; the first one: expected a JSON object with named columns"),
+        ("t.json", b'[{"text": "\x81"}]', "is not UTF-8"),
+        ("t.json", b"[" * 100_000, "is not JSON that can be read: maximum recursion depth"),
+        ("t.json", b'[{"n": ' + b"1" * 5000 + b"}]", "is not JSON that can be read: Exceeds the limit"),
         ("t.csv", ",text\n1,a\n", "column 1 has no name; give it one in the header (pandas"),
         ("t.csv", "text,x,text,x\na,b,c,d\n", "2 faults\n  - the column 'text' stands 2 times"),
         ("t.csv", "text,label\n".encode("utf-32-le"), "its header holds NUL bytes; save the file as UTF-8"),
@@ -154,13 +165,20 @@ def test_no_row_is_lost_at_the_border_of_a_chunk(number: int, ending: str, tmp_p
         ("t.parquet", b"text,label\na,b\n", "not a Parquet file"),
         ("t.parquet", b"", "not a Parquet file"),
         ("t.parquet", b"PAR1" + b"\0" * 40 + b"PAR1", "cannot be read (Couldn't deserialize thrift"),
-        ("t.xlsx", b"PK", "expected a file ending in .csv, .tsv, .jsonl, .parquet, found .xlsx"),
+        ("t.xlsx", b"PK", "expected a file ending in .csv, .tsv, .jsonl, .json, .parquet, found .xlsx"),
         ("t.csv.gz", b"\x1f\x8b", "found .gz"),
         ("t", b"text\na\n", "found none"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused(name: str, content: bytes | str, words: str, tmp_path: Path) -> None:
     assert words in fault(file(tmp_path, name, content))
+
+
+def test_a_json_list_keeps_unsound_records_in_their_place(tmp_path: Path) -> None:
+    columns, errors = read(file(tmp_path, "t.json", '[{"text": "a", "n": 1}, 5, {"text": "\\ud83d", "n": 2}, {"n": 3}]'))
+    assert columns == {"text": ["a", None, "?", None], "n": [1, None, 2, 3]}
+    assert errors == [None, "expected a JSON object with named columns", "holds half a character ('\\ud83d')", None]
+    assert read(file(tmp_path, "one.json", '\ufeff{"text": "a"}')) == ({"text": ["a"]}, [None])
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:

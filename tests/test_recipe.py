@@ -12,9 +12,10 @@ from pydantic import ValidationError
 from tiny import write_recipe
 
 from tunebench.errors import InputError
-from tunebench.recipe.load import dump_recipe, load_recipe, method_from, parse_yaml, presets, validate
+from tunebench.recipe.load import dump_recipe, load_any, load_recipe, method_from, parse_yaml, presets, validate, validate_any
 from tunebench.recipe.methods import method_kinds
-from tunebench.recipe.spec import Recipe, all_keys
+from tunebench.recipe.spec import all_keys
+from tunebench.recipe.stages import recipe_schema
 from tunebench.recipe.trainer_keys import TRAINER_KEYS
 
 JARGON = (
@@ -247,9 +248,9 @@ def test_other_readers_of_a_dumped_recipe_find_the_same_texts() -> None:
 
 @pytest.mark.parametrize("name", presets())
 def test_a_preset_loads_under_its_own_name_and_back(name: str) -> None:
-    recipe = load_recipe(name)
+    recipe = load_any(name)
     assert recipe.name == name
-    assert validate(parse_yaml(dump_recipe(recipe), name), name) == recipe
+    assert validate_any(parse_yaml(dump_recipe(recipe), name), name) == recipe
 
 
 def test_paths_are_anchored_at_the_recipe_whatever_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,7 +272,7 @@ def test_starter_names_and_hub_ids_are_no_paths(tmp_path: Path) -> None:
 
 
 def test_the_schema_knows_every_key_of_a_preset() -> None:
-    schema = Recipe.model_json_schema()
+    schema = recipe_schema()
 
     def resolved(node: dict[str, Any]) -> list[dict[str, Any]]:
         if "$ref" in node:
@@ -279,6 +280,9 @@ def test_the_schema_knows_every_key_of_a_preset() -> None:
         return [inner for key in ("anyOf", "oneOf") for option in node.get(key, []) for inner in resolved(option)] or [node]
 
     def unknown(value: Any, nodes: list[dict[str, Any]], place: str) -> list[str]:
+        if isinstance(value, list):
+            items = [inner for node in nodes for inner in resolved(node.get("items", {}))]
+            return [fault for number, item in enumerate(value) for fault in unknown(item, items, f"{place}.{number}")]
         if not isinstance(value, dict) or any(isinstance(node.get("additionalProperties"), dict) for node in nodes):
             return []  # no settings, or names of the user's own such as labels
         properties: dict[str, Any] = {}
@@ -291,8 +295,8 @@ def test_the_schema_knows_every_key_of_a_preset() -> None:
             for fault in unknown(value[key], resolved(properties[key]), f"{place}.{key}")
         ]
 
-    assert [fault for name, text in presets().items() for fault in unknown(parse_yaml(text, name), [schema], name)] == []
-    assert schema["additionalProperties"] is False
+    assert [fault for name, text in presets().items() for fault in unknown(parse_yaml(text, name), resolved(schema), name)] == []
+    assert all(schema["$defs"][kind]["additionalProperties"] is False for kind in ("Recipe", "StagedRecipe", "Stage"))
     assert json.dumps(schema)
 
 

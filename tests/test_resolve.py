@@ -74,7 +74,7 @@ def test_an_architecture_without_tested_laws_is_refused_with_the_ones_that_have_
 
 def test_an_empty_list_in_the_recipe_is_no_default() -> None:
     assert resolved_method("ia3", "distilbert", feedforward_modules=[])["feedforward_modules"] == []
-    with pytest.raises(InputError, match=r"method.target_modules: expected a list that is not empty"):
+    with pytest.raises(InputError, match=r"method.target_modules: expected a list of at least 1"):
         recipe("lora", method={"target_modules": []})
 
 

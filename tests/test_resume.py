@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from killing import Nursery
 from test_seed import lasting, untimed
 from tiny import METHODS, World, write_recipe
 
-from tunebench import jobs
+from tunebench import binding, jobs
 from tunebench.errors import InputError, TunebenchError
 from tunebench.events import Evaluated, Resumed, Step, Warned
 from tunebench.model.methods import trainable_state
@@ -54,12 +53,6 @@ def write(world: World, folder: Path, method: str = "lora", **settings: Any) -> 
         method=KINDS[method],
         train=STEPS | {"learning_rate": 0.003 if method == "full" else 0.02} | settings,
     )
-
-
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    with Nursery() as server:
-        yield server
 
 
 def told(run: Run) -> list[Any]:
@@ -205,7 +198,7 @@ def test_a_signal_leaves_a_checkpoint_and_the_command_that_goes_on(
 
 
 def new_job(recipe: Path) -> Job:
-    bound = jobs.bind(str(recipe))
+    bound = binding.bind(str(recipe))
     return prepare(bound.recipe, bound.data).job
 
 

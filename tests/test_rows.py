@@ -16,7 +16,7 @@ from tiny import World, make_rows, write_csv
 from tunebench import jobs
 from tunebench.data.readers import CHUNK_ROWS
 from tunebench.errors import InputError, TunebenchError
-from tunebench.fitting import scored_texts
+from tunebench.fitting import scored_items
 from tunebench.predict.linear import LinearScorer
 from tunebench.runs.run import Run
 
@@ -256,7 +256,7 @@ def test_a_test_split_with_columns_of_its_own_is_scored_kept_and_predicted_by_th
     kept = read_table(run.path / "predictions.parquet")
     assert [{"error": row["input_error"], "content": row["content"], "sentiment": row["sentiment"]} for row in kept] == test
     assert jobs.evaluate("mapped", tmp_path / "runs")["accuracy"] == run.metrics["test"]["accuracy"]
-    assert sorted(scored_texts(run)) == sorted(row["text"] for row in rows[40:])
+    assert sorted(scored_items(run)) == sorted(row["text"] for row in rows[40:])
     for source in ("a.csv", "b.csv"):
         assert jobs.evaluate("mapped", tmp_path / "runs", str(tmp_path / source))["unscored"] == 0
         result = predict(run, tmp_path / source, tmp_path / "out.jsonl")

@@ -25,6 +25,7 @@ from tunebench.events import (
     Proved,
     Resumed,
     Scored,
+    Staged,
     Started,
     Step,
     Stopped,
@@ -32,7 +33,8 @@ from tunebench.events import (
     as_record,
     from_record,
 )
-from tunebench.runs.run import Run, find_run, list_runs, summary
+from tunebench.runs.index import find_run, list_runs, summary
+from tunebench.runs.run import Run
 
 EVERY_KIND: list[Event] = [
     Started(10, 100, 5, 50),
@@ -43,6 +45,7 @@ EVERY_KIND: list[Event] = [
     Proved("reload", 64, 1e-7, 0, 1e-6, passed=True),
     Warned("two texts stand there twice: „ä“ 😀\nsecond line"),
     Noted("wandb sync x"),
+    Staged(1, 2, "cpt", "language-modeling", 10),
     Resumed(5, 10),
     Finished(["metrics.json"]),
     Failed("the disk is full"),
@@ -173,7 +176,7 @@ def test_a_run_of_the_same_name_from_another_recipe_is_refused_naming_the_keys(e
     assert caught.value.faults == [
         "a run of this name exists and differs: method.r: 8 -> 16",
         "a run of this name exists and differs: seed: 42 -> 7",
-        "give the recipe another name, or remove that folder",
+        "give the recipe another name, or train it anew in place of that run with --force",
     ]
     assert Run(run.path).recipe == recipe()
     assert list(run.events()) == [event]

@@ -15,7 +15,7 @@ import pytest
 import torch
 from tiny import METHODS, World, write_recipe
 
-from tunebench import jobs
+from tunebench import binding, jobs
 from tunebench.model import bundle
 from tunebench.model.methods import trainable_state
 from tunebench.runs.run import Run
@@ -96,7 +96,7 @@ def test_another_seed_starts_and_ends_elsewhere(world: World, warm: None, tmp_pa
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_new_weights_are_drawn_from_the_seed_alone(world: World, tmp_path: Path, method: str, pooling: str) -> None:
-    bound = jobs.bind(recipe_of(world, tmp_path, method), [f"base.pooling={pooling}"])
+    bound = binding.bind(recipe_of(world, tmp_path, method), [f"base.pooling={pooling}"])
     starts = []
     for noise in (1, 99):
         disturb_generators(noise)

@@ -10,7 +10,8 @@ import pytest
 
 from tunebench import jobs
 from tunebench.recipe.load import load_recipe
-from tunebench.runs.run import Run, find_run
+from tunebench.runs.index import find_run
+from tunebench.runs.run import Run
 
 SHIPPED = Path(str(resources.files("tunebench") / "starter_run"))
 

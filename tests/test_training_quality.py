@@ -12,7 +12,7 @@ import torch
 from tiny import BAD, GOOD, METHODS, World, make_rows, write_csv, write_recipe
 from torch.nn import functional
 
-from tunebench import jobs
+from tunebench import binding
 from tunebench.data.labels import make_label_map
 from tunebench.data.weights import label_weights
 from tunebench.errors import InputError, TunebenchError
@@ -35,7 +35,7 @@ def session_of(
     world: World, folder: Path, *, data: Path | None = None, compute: str = "float32", max_length: int = 32, **changes: Any
 ) -> Session:
     recipe = write_recipe(folder / "quality.yaml", data=data or world.data, base=world.bases["bert"], **changes)
-    bound = jobs.bind(str(recipe), [f"base.max_length={max_length}"])
+    bound = binding.bind(str(recipe), [f"base.max_length={max_length}"])
     return prepare(bound.recipe, bound.data, compute)
 
 
@@ -66,7 +66,7 @@ def test_a_weight_for_no_label_is_refused_before_anything_is_trained(world: Worl
         tmp_path / "w.yaml", data=world.data, base=world.bases["bert"], train={"class_weight": {"positve": 2.0, "nope": 1}}
     )
     with pytest.raises(InputError, match="nearest is 'positive'") as fault:
-        jobs.bind(str(recipe))
+        binding.bind(str(recipe))
     assert len(fault.value.faults) == 2
 
 

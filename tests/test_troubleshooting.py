@@ -14,8 +14,8 @@ from tiny import World, make_rows, write_csv, write_recipe
 
 import tunebench as tunebench_package
 from tunebench import fitting, jobs
+from tunebench.model import objectives
 from tunebench.runs import trackers
-from tunebench.train import loop
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "troubleshooting.md").read_text("utf-8")
 QUOTED = [line for block in re.findall(r"^```text\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE) for line in block.splitlines()]
@@ -128,7 +128,7 @@ def test_too_little_memory_is_answered_with_what_needs_less(
     def fails(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(loop, "classification_loss", fails)
+    monkeypatch.setattr(objectives, "classification_loss", fails)
     write_recipe(
         folder / "films.yaml",
         data=folder / "reviews.csv",
@@ -145,7 +145,7 @@ def test_another_runtime_error_is_not_taken_for_too_little_memory(
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr(loop, "classification_loss", fails)
+    monkeypatch.setattr(objectives, "classification_loss", fails)
     path = write_recipe(folder / "films.yaml", data=folder / "reviews.csv", base=world.bases["bert"])
     with pytest.raises(RuntimeError, match="shapes differ"):
         jobs.train(str(path), [], folder / "runs", lambda event: None)

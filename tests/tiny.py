@@ -75,20 +75,31 @@ class World:
     bases: dict[str, Path]
 
 
-def write_base(folder: Path, architecture: str = "bert", *, dropout: float = 0.1, seed: int = 7) -> Path:
-    """A base of random weights as ``save_pretrained`` writes it, with its tokenizer; takes up to 62 tokens."""
+def write_base(
+    folder: Path, architecture: str = "bert", *, dropout: float = 0.1, seed: int = 7, causal: bool = False, positions: int = 64
+) -> Path:
+    """A base of random weights as ``save_pretrained`` writes it, with its tokenizer; takes up to 62 tokens.
+
+    ``causal`` gives a decoder its output layer, so that it can write.
+    """
     import torch
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
     distil = architecture == "distilbert"
     rates = dict.fromkeys(DISTIL_DROPOUT if distil else DROPOUT, dropout)
-    settings = SIZES | (DISTIL_LAYERS if distil else LAYERS) | rates | FURTHER.get(architecture, {})
+    settings = (
+        SIZES
+        | {"max_position_embeddings": positions}
+        | (DISTIL_LAYERS if distil else LAYERS)
+        | rates
+        | FURTHER.get(architecture, {})
+    )
     if architecture in DECODERS:
         settings |= {"pad_token_id": None, "bos_token_id": 1, "eos_token_id": 2}
     config = AutoConfig.for_model(architecture, **settings)
     state = torch.get_rng_state()
     torch.manual_seed(seed)
-    model = AutoModel.from_config(config)
+    model = (AutoModelForCausalLM if causal else AutoModel).from_config(config)
     torch.set_rng_state(state)
     if architecture in HALF:
         model.to(torch.bfloat16)

@@ -25,6 +25,12 @@ NAMES = {
 }
 
 
+CHAT = (
+    "{% for m in messages %}<|begin|>{{ m.role }} {{ m.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|begin|>{% endif %}"
+)
+
+
 def write_gguf(path: Path, *, seed: int = 7) -> dict[str, np.ndarray]:
     """Write the file and return the weights it stands for, by their names in transformers; matrices are rounded to Q8_0."""
     import gguf
@@ -55,6 +61,7 @@ def write_gguf(path: Path, *, seed: int = 7) -> dict[str, np.ndarray]:
     writer.add_token_merges(merges)
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(1)
+    writer.add_chat_template(CHAT)
     rounded = {}
     for name, weight in weights.items():
         kind = gguf.GGMLQuantizationType.Q8_0 if weight.ndim == 2 else gguf.GGMLQuantizationType.F32

@@ -22,8 +22,8 @@ from pydantic import BaseModel
 
 from tunebench.cli import commands
 from tunebench.errors import InputError
-from tunebench.recipe import adapters, methods, sources, spec
-from tunebench.recipe.load import parse_yaml, presets, validate
+from tunebench.recipe import adapters, methods, sources, spec, stages
+from tunebench.recipe.load import AnyRecipe, parse_yaml, presets, validate_any
 from tunebench.recipe.trainer_keys import TRAINER_KEYS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,6 +42,9 @@ GROUPS: dict[str, type[BaseModel]] = {
     "method, every adapter": adapters.Adapter,
     **{f"method, kind: {kind}": group for kind, group in WITH_SETTINGS.items()},
     "train": spec.Train,
+    "top level of a recipe with stages": stages.StagedRecipe,
+    "stages": stages.Stage,
+    "stages, base": stages.StageBase,
 }
 VERBATIM: dict[str, tuple[str, ...]] = {
     "TrainingArguments and EarlyStoppingCallback": tuple(
@@ -94,7 +97,7 @@ def pages(root: Path) -> list[Path]:
 def expected(root: Path) -> dict[str, str]:
     """What each file with generated parts should hold, by its path below ``root``."""
     parts = generated()
-    found = {SCHEMA: json.dumps(spec.Recipe.model_json_schema(), indent=2, ensure_ascii=False) + "\n"}
+    found = {SCHEMA: json.dumps(stages.recipe_schema(), indent=2, ensure_ascii=False) + "\n"}
     for page in pages(root):
         text = page.read_text("utf-8")
         if _PART.search(text):
@@ -154,9 +157,15 @@ def help_texts() -> str:
 
 def preset_table() -> str:
     """The presets: name, base, method."""
-    recipes = {name: validate(parse_yaml(text, name), name) for name, text in presets().items()}
-    rows = [(f"`{name}`", one.base.model if one.base else "–", one.method.kind) for name, one in recipes.items()]
+    recipes = {name: validate_any(parse_yaml(text, name), name) for name, text in presets().items()}
+    rows = [(f"`{name}`", one.base.model if one.base else "–", _kinds(one)) for name, one in recipes.items()]
     return _table(("preset", "base", "method"), rows)
+
+
+def _kinds(recipe: AnyRecipe) -> str:
+    if isinstance(recipe, stages.StagedRecipe):
+        return ", ".join(f"{stage.name}: {stage.method.kind}" for stage in recipe.stages)
+    return recipe.method.kind
 
 
 def verbatim_list() -> str:
@@ -209,7 +218,7 @@ def recipe_faults(root: Path) -> list[str]:
             found.append(f"{place}: mark it as ```yaml recipe or ```yaml faulty")
             continue
         try:
-            validate(parse_yaml(block["text"], str(page)), str(page))
+            validate_any(parse_yaml(block["text"], str(page)), str(page))
         except InputError as error:
             found += [f"{place}: {fault}" for fault in error.faults] if block["mark"] == "recipe" else []
         else:
@@ -280,8 +289,7 @@ def tree_paths(text: str) -> list[str]:
 
 
 def _settings(group: type[BaseModel]) -> str:
-    schema = spec.Recipe.model_json_schema()
-    own = schema if group is spec.Recipe else schema["$defs"].get(group.__name__) or group.model_json_schema()
+    own = stages.recipe_schema()["$defs"].get(group.__name__) or group.model_json_schema()
     shared = ADAPTER_KEYS - {"kind"} if group is not adapters.Adapter and issubclass(group, adapters.Adapter) else set()
     rows = []
     for key, field in group.model_fields.items():

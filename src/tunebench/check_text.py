@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tunebench.data.findings import Findings, Gate, percent
+from tunebench.data.gates import is_labelled
 from tunebench.errors import listing
 from tunebench.terminal import columns, printable
 
@@ -16,7 +17,8 @@ _WIDEST = 40
 
 def findings_text(found: Findings) -> str:
     """What ``check`` prints: files, splits, labels, shared rows, lengths, gates, and in words what else is to be said."""
-    tables = [_files_table(found), _splits_table(found), _labels_table(found), _shared_table(found), _lengths_table(found)]
+    tables = [_files_table(found), _splits_table(found), _labels_table(found), _shared_table(found)]
+    tables += [_lengths_table(found), _scripts_table(found), _cleaned_table(found)]
     lists = (
         ("train would refuse this", [*found.refused, *(line for item in found.files for line in item.examples)]),
         ("look alike", [f"{rarer!r} and {commoner!r}" for rarer, commoner in found.look_alikes]),
@@ -94,6 +96,8 @@ def _splits_table(found: Findings) -> str:
 
 def _labels_table(found: Findings, most: int = 15) -> str:
     """Rows and share of each label by split, and how much of it is cut in training."""
+    if not is_labelled(found.splits["train"]):
+        return ""
     labels = list(dict.fromkeys(name for part in found.splits.values() for name in part.labels))
     train = found.splits["train"].lengths
     rows: list[tuple[str, ...]] = [("label", *found.splits, *(["cut in train"] if train.cut is not None else []))]
@@ -125,6 +129,24 @@ def _lengths_table(found: Findings) -> str:
         quantiles = [f"{sizes.quantiles[key]:,}" if sizes.quantiles else "-" for key in head]
         rows.append((name, *quantiles, *over, f"{sum(sizes.measured.values()):,}"))
     return columns([(f"length in {found.unit}", *head, *cut, "measured"), *rows])
+
+
+def _scripts_table(found: Findings, most: int = 8) -> str:
+    """What the base's tokenizer makes of the training texts, script by script."""
+    rows = [
+        (item.script, percent(item.share), f"{item.tokens:.2f}", percent(item.in_bytes), percent(item.unknown))
+        for item in found.scripts[:most]
+    ]
+    head = ("characters of train", "share", "tokens per character", "in bytes", "unknown")
+    more = f"\n… and {len(found.scripts) - most} rarer scripts" if len(found.scripts) > most else ""
+    return f"{columns([head, *rows])}{more}" if rows else ""
+
+
+def _cleaned_table(found: Findings) -> str:
+    """What cleaning would do to the texts of a corpus."""
+    reasons = list(dict.fromkeys(reason for counts in found.cleaned.values() for reason in counts))
+    rows = [(reason, *(f"{counts.get(reason, 0):,}" for counts in found.cleaned.values())) for reason in reasons]
+    return columns([("texts that cleaning changes or drops", *found.cleaned), *rows]) if rows else ""
 
 
 def _gates_table(gates: Sequence[Gate]) -> str:

@@ -19,6 +19,13 @@ NEWLINE = "\n"
 RUNS = click.option(
     "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder with the run directories."
 )
+BACKEND = click.option(
+    "--backend",
+    type=click.Choice(["torch", "torch-int8"]),
+    default="torch",
+    show_default=True,
+    help="What computes: the model as it was scored, or with 8-bit linear layers on a CPU, which is faster and not the same.",
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object or list instead of text.")
 SET = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, such as method.r=16. May be repeated."
@@ -68,29 +75,21 @@ def commands() -> None:
 @click.argument("recipe")
 @SET
 @RUNS
+@click.option("--force", is_flag=True, help="Train a finished run, or stage, of other settings anew, in place of the old one.")
 @JSON
-def train(recipe: str, overrides: tuple[str, ...], runs: Path, as_json: bool) -> None:
-    """Train RECIPE (a YAML file or a preset) into a run directory; a finished run is left as it is."""
-    from tunebench import jobs
-    from tunebench.recipe.load import load_recipe
-    from tunebench.terminal import Progress
+def train(recipe: str, overrides: tuple[str, ...], runs: Path, force: bool, as_json: bool) -> None:
+    """Train RECIPE (a YAML file or a preset) into a run directory; a finished run is left as it is.
 
-    progress = Progress(load_recipe(recipe, overrides).settings.logging_steps)
-    done = jobs.train(recipe, overrides, runs, progress)
-    test = done.run.metrics.get("test")
-    result = {
-        "run": done.run.name,
-        "path": str(done.run.path),
-        "already_finished": done.already_finished,
-        "metrics": done.run.metrics,
-    }
-    state = "is already finished; nothing to do" if done.already_finished else "is finished"
-    score = (
-        f": test accuracy {test['accuracy']['value']:.4f} [{test['accuracy']['low']:.4f}, {test['accuracy']['high']:.4f}]"
-        if test
-        else ""
-    )
-    show(result, as_json, lambda _: f"{done.run.path} {state}{score}")
+    A recipe with stages becomes a chain of runs, each on the weights that the one before it left.
+    """
+    from tunebench import jobs
+    from tunebench.recipe.load import load_any
+    from tunebench.terminal import Progress, trained_text
+
+    settings = getattr(load_any(recipe, overrides), "settings", None)
+    progress = Progress(settings.logging_steps if settings else 1)  # of a staged recipe each stage says it itself
+    done = jobs.train(recipe, overrides, runs, progress, force=force)
+    show(done.as_dict(), as_json, trained_text)
 
 
 @commands.command(short_help="Score a run on its test split or a labelled file.")
@@ -98,16 +97,23 @@ def train(recipe: str, overrides: tuple[str, ...], runs: Path, as_json: bool) ->
 @click.option("--data", type=click.Path(), help="A labelled file to score instead of the run's test split.")
 @click.option("--answers", type=click.Path(), help="A file with the labels, where they do not stand in --data.")
 @click.option("--id", "id_column", metavar="COLUMN", help="Column that --data and --answers share.")
+@BACKEND
 @RUNS
 @JSON
-def evaluate(run: str, data: str | None, answers: str | None, id_column: str | None, runs: Path, as_json: bool) -> None:
-    """Score RUN's saved model: accuracy, precision, recall, F1 with intervals, per class, confusion."""
+def evaluate(
+    run: str, data: str | None, answers: str | None, id_column: str | None, backend: str, runs: Path, as_json: bool
+) -> None:
+    """Score RUN's saved model: accuracy, precision, recall, F1 with intervals, per class, confusion.
+
+    A run whose task has no labels is scored by perplexity.
+    """
     from tunebench import jobs
-    from tunebench.terminal import scores_text
+    from tunebench.terminal import perplexity_text, scores_text
 
     if data is None and (answers is not None or id_column is not None):
         raise click.UsageError("--answers and --id belong to --data: the file with the texts")
-    show(jobs.evaluate(run, runs, data, answers, id_column), as_json, scores_text)
+    found = jobs.evaluate(run, runs, data, answers, id_column, backend)
+    show(found, as_json, scores_text if "accuracy" in found else perplexity_text)
 
 
 @commands.command(short_help="Predict texts or a whole file with a run.")
@@ -118,10 +124,20 @@ def evaluate(run: str, data: str | None, answers: str | None, id_column: str | N
     "--output", type=click.Path(path_type=Path), help="Where the predictions of FILE go (.csv, .tsv, .jsonl, .parquet)."
 )
 @click.option("--text-column", help="Column of FILE with the text; the run's own by default.")
+@click.option("--answers-only", is_flag=True, help="Write ID and Answer only, as answers.csv of a run has them.")
+@BACKEND
 @RUNS
 @JSON
 def predict(
-    run: str, file: Path | None, texts: tuple[str, ...], output: Path | None, text_column: str | None, runs: Path, as_json: bool
+    run: str,
+    file: Path | None,
+    texts: tuple[str, ...],
+    output: Path | None,
+    text_column: str | None,
+    answers_only: bool,
+    backend: str,
+    runs: Path,
+    as_json: bool,
 ) -> None:
     """Predict with RUN: some --text, or every row of FILE into --output."""
     from tunebench import jobs
@@ -130,16 +146,16 @@ def predict(
     if bool(texts) == (file is not None):
         raise click.UsageError("give either --text or FILE with --output")
     if file is None:
-        if output is not None or text_column is not None:
-            raise click.UsageError("--output and --text-column belong to FILE; a --text is answered here")
+        if output is not None or text_column is not None or answers_only:
+            raise click.UsageError("--output, --text-column and --answers-only belong to FILE; a --text is answered here")
         if any("\ud800" <= char <= "\udfff" for text in texts for char in text):
             raise click.UsageError("--text is not UTF-8")
-        show(jobs.predict_texts(run, runs, list(texts)), as_json, predictions_text)
+        show(jobs.predict_texts(run, runs, list(texts), backend), as_json, predictions_text)
         return
     if output is None:
         raise click.UsageError("FILE needs --output, the file for the predictions")
     counter = RowCounter()
-    result = jobs.predict_file(run, runs, file, output, text_column, counter)
+    result = jobs.predict_file(run, runs, file, output, text_column, counter, answers_only=answers_only, backend=backend)
     counter.done()
     show(
         result,
@@ -147,6 +163,7 @@ def predict(
         lambda found: (
             f"{found['output']}: {found['rows']:,} rows, {found['errors']:,} with an error, "
             f"{found['truncated']:,} cut at max_length"
+            + (f", {found['invalid']:,} generated answers that name no label" if found["invalid"] else "")
             + "".join(f"\ncolumn {old!r} is called {new!r} there" for old, new in found["renamed_columns"].items())
             + "".join(f"\n{remark}" for remark in found["remarks"])
         ),
@@ -206,10 +223,10 @@ def compare(recipes: tuple[str, ...], output: Path, runs: Path, as_json: bool) -
 @JSON
 def list_runs(runs: Path, as_json: bool) -> None:
     """List the run directories: status, base, method, test accuracy."""
-    from tunebench.runs import run
+    from tunebench.runs import index
     from tunebench.terminal import runs_text
 
-    found = [run.summary(item) for item in run.list_runs(runs)]
+    found = [index.summary(item) for item in index.list_runs(runs)]
     show(found, as_json, lambda rows: runs_text(rows) if rows else f"no runs in {runs}; `tunebench train RECIPE` makes one")
 
 
@@ -248,11 +265,48 @@ def check(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
     from tunebench.terminal import RowCounter
 
     counter = RowCounter()
-    found = jobs.check(recipe, overrides, counter)
+    checked = jobs.check(recipe, overrides, counter)
     counter.done()
-    show(found.as_dict() if as_json else found, as_json, findings_text)
-    if failed := found.failed():
-        raise GateFailed(f"{len(failed)} of {len(found.gates)} gates failed: {'; '.join(gate.name for gate in failed)}")
+    for name, found in {} if as_json else checked.items():
+        click.echo((f"stage {name}\n\n" if name else "") + findings_text(found))
+    if as_json:
+        found_in = {name: found.as_dict() for name, found in checked.items()}
+        click.echo(json.dumps(found_in.get("") or {"stages": found_in}, indent=2, ensure_ascii=False))
+    gates = [(name, gate.name) for name, found in checked.items() for gate in found.failed()]
+    if gates:
+        failed = "; ".join(f"{name}: {gate}" if name else gate for name, gate in gates)
+        raise GateFailed(f"{len(gates)} of {sum(len(found.gates) for found in checked.values())} gates failed: {failed}")
+
+
+@commands.command(short_help="Say what a training will need, and how long it takes.")
+@click.argument("recipe")
+@SET
+@click.option("--probe/--no-probe", default=True, show_default=True, help="Time a few steps of the real training.")
+@click.option("--gpu-memory", metavar="SIZE", help="Memory of a GPU such as 16GB, in place of the one here.")
+@click.option("--ram", metavar="SIZE", help="Memory of a machine, in place of this one's.")
+@click.option("--disk", metavar="SIZE", help="Free space on a disk, in place of this one's.")
+@RUNS
+@JSON
+def plan(
+    recipe: str,
+    overrides: tuple[str, ...],
+    probe: bool,
+    gpu_memory: str | None,
+    ram: str | None,
+    disk: str | None,
+    runs: Path,
+    as_json: bool,
+) -> None:
+    """Plan RECIPE before it is trained: parameters, memory, disk, steps, time, and whether this machine suffices.
+
+    No weights are fetched. What was planned is kept, and a finished run says how far it was off.
+    """
+    from tunebench import jobs
+    from tunebench.plan_text import plan_text
+
+    limits = {name: size for name, size in (("gpu", gpu_memory), ("ram", ram), ("disk", disk)) if size is not None}
+    found = jobs.plan(recipe, overrides, runs, limits, lambda line: click.echo(line, err=True), timed=probe)
+    show(found.as_dict(), as_json, plan_text)
 
 
 @commands.command(short_help="Count what a method trains and saves.")
@@ -283,9 +337,9 @@ def env(as_json: bool) -> None:
 @commands.command(short_help="Print the JSON Schema of a recipe.")
 def schema() -> None:
     """Print the JSON Schema of a recipe, for editors."""
-    from tunebench.recipe.spec import Recipe
+    from tunebench.recipe.stages import recipe_schema
 
-    click.echo(json.dumps(Recipe.model_json_schema(), indent=2, ensure_ascii=False))
+    click.echo(json.dumps(recipe_schema(), indent=2, ensure_ascii=False))
 
 
 @commands.command(short_help="Fetch the small starter model and real reviews.")

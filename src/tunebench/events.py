@@ -19,6 +19,17 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Staged(Event):
+    """A stage of a chain begins, the ``position``-th of ``stages``; told to whoever watches, as it is no run's own."""
+
+    position: int
+    stages: int
+    name: str
+    task: str
+    logging_steps: int
+
+
+@dataclass(frozen=True)
 class Started(Event):
     """A job begins: how much there is to do."""
 
@@ -76,12 +87,16 @@ class Stopped(Event):
 
 @dataclass(frozen=True)
 class Scored(Event):
-    """A sealed split was scored. ``look`` counts how often that has happened for this run."""
+    """A sealed split was scored. ``look`` counts how often that has happened for this run.
+
+    Tasks without labels have no accuracy, and a perplexity per character in its place.
+    """
 
     split: str
     n: int
-    accuracy: float
+    accuracy: float | None
     look: int
+    perplexity: float | None = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +141,7 @@ class Failed(Event):
 
 KINDS: dict[str, type[Event]] = {
     kind.__name__.lower(): kind
-    for kind in (Started, Resumed, Step, Evaluated, Stopped, Scored, Proved, Warned, Noted, Finished, Failed)
+    for kind in (Staged, Started, Resumed, Step, Evaluated, Stopped, Scored, Proved, Warned, Noted, Finished, Failed)
 }
 
 

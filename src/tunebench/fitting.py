@@ -5,28 +5,34 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from tunebench.binding import Bound
 from tunebench.compare import curves
 from tunebench.data import dataset, readers, writers
-from tunebench.data.cleaning import cleaner
+from tunebench.data.items import Item, flat
 from tunebench.data.labels import LabelMap
+from tunebench.data.reading import reading_of
 from tunebench.errors import MissingExtra
 from tunebench.events import Event, Scored, Started, Stopped, Warned, as_record
-from tunebench.predict import predictions
+from tunebench.predict import perplexity, predictions
+from tunebench.predict.answers import write_answers
 from tunebench.predict.baselines import BASELINE_FILES, load_baseline
 from tunebench.predict.scorers import Scorer
-from tunebench.recipe.methods import BASELINES, Majority, Tfidf
-from tunebench.runs import cache, card, checkpoints, environment, hub_data, proof
+from tunebench.recipe.methods import BASELINES, Baseline
+from tunebench.recipe.spec import CAUSAL_TASKS, TEXT_TASKS, Recipe
+from tunebench.runs import bases, cache, card, checkpoints, environment, hub_data, proof
 from tunebench.runs.run import FORMAT_VERSION, Run
 
 if TYPE_CHECKING:
     from tunebench.model.worker import ProofWorker
 
 Watch = Callable[[Event], None]
+PROOF_CHARACTERS = 20_000
+"""About how much text a proof of a causal language model compares: half a minute for one of 135 M weights on two cores."""
 
 
 def need_train_extra() -> None:
@@ -42,40 +48,27 @@ def fit_model(run: Run, bound: Bound, say: Watch, command: str) -> dict[str, Any
     from tunebench.model.worker import ProofWorker
     from tunebench.train.baselines import baseline_scores, fit_baselines
 
-    recipe, data, stopped = bound.recipe, bound.data, Stopped(0, 0, "", 0.0)
+    recipe, data = bound.recipe, bound.data
     with ProofWorker() as worker:
         fit_baselines(data)
         import torch
 
         from tunebench.model import bundle
-        from tunebench.model.methods import count_parameters
         from tunebench.train.memory import within_memory
-        from tunebench.train.session import fit_and_keep, pin_machine, prepare
 
-        begins, precision = checkpoints.newest(run.path) is None, pin_machine(run, recipe.settings)
         with within_memory(recipe):
-            session = prepare(recipe, data, precision)
-            for message in session.warnings if begins else environment.changes(run.manifest["versions"]):
-                say(Warned(message))
-            for event in fit_and_keep(session, run, command):
-                say(event)
-                stopped = event if isinstance(event, Stopped) else stopped
-        (total, trainable), threads = count_parameters(session.model), torch.get_num_threads()
-        with run.writing():
-            bundle.save_trained(session.model, run, recipe)
-        metrics = _score_test(run, data, session.scorer, say)
+            fitted = _asked(run, recipe, data, say) if recipe.method.kind == "zero-shot" else _trained(run, bound, say, command)
+            with run.writing():
+                bundle.save_trained(fitted.model, run, recipe)
+            metrics = score_test(run, recipe, data, fitted, say)
         peak = environment.peak_memory_bytes()
-        proved = prove_form(run, "reload", session.scorer, _proof_texts(data), worker, say)
-    metrics |= {
-        "parameters": {"total": total, "trainable": trainable},
-        "train_seconds": stopped.seconds,
+        reference = bundle.scorer_for_proof(fitted.model, recipe, data.labels)
+        proved = prove_form(run, "reload", reference, _proof_items(recipe, data), worker, say)
+    metrics |= fitted.figures | {
         "peak_memory_bytes": peak,
         "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
-        "best_step": stopped.best_step,
-        "stopped": stopped.reason,
         "adapter_bytes": _weights_bytes(run),
-        "threads": threads,
-        "precision": precision,
+        "threads": torch.get_num_threads(),
         "proofs": [proved],
         "baselines": baseline_scores(data),
     }
@@ -84,12 +77,66 @@ def fit_model(run: Run, bound: Bound, say: Watch, command: str) -> dict[str, Any
     return metrics
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """A model as it is to be scored, its scorer, and what getting there cost."""
+
+    model: Any
+    scorer: Scorer
+    figures: dict[str, Any]
+
+
+def _trained(run: Run, bound: Bound, say: Watch, command: str) -> Fitted:
+    """The model trained by its recipe, from the newest checkpoint on; the weights to keep are in it."""
+    from tunebench.model.methods import count_parameters
+    from tunebench.train.session import fit_and_keep, pin_machine, prepare
+
+    recipe, stopped = bound.recipe, Stopped(0, 0, "", 0.0)
+    begins, precision = checkpoints.newest(run.path) is None, pin_machine(run, recipe.settings)
+    session = prepare(recipe, bound.data, precision)
+    for message in session.warnings if begins else environment.changes(run.manifest["versions"]):
+        say(Warned(message))
+    for event in fit_and_keep(session, run, command):
+        say(event)
+        stopped = event if isinstance(event, Stopped) else stopped
+    total, trainable = count_parameters(session.model)
+    figures = {
+        "parameters": {"total": total, "trainable": trainable},
+        "train_seconds": stopped.seconds,
+        "best_step": stopped.best_step,
+        "stopped": stopped.reason,
+        "precision": precision,
+    }
+    return Fitted(session.model, session.scorer, figures)
+
+
+def _asked(run: Run, recipe: Recipe, data: dataset.Dataset, say: Watch) -> Fitted:
+    """The base as it is: nothing is trained."""
+    from tunebench.model import bundle
+    from tunebench.model.methods import count_parameters
+    from tunebench.model.scoring import make_scorer
+
+    assert recipe.base is not None
+    model, _ = bundle.compose(recipe, data.labels, recipe.seed)
+    total, _ = count_parameters(model)
+    say(Started(0, len(data.train), 0, total))
+    say(Stopped(0, 0, "finished", 0.0))
+    figures = {
+        "parameters": {"total": total, "trainable": 0},
+        "train_seconds": 0.0,
+        "best_step": 0,
+        "stopped": "finished",
+        "precision": "float32",
+    }
+    return Fitted(model, make_scorer(model, recipe, bases.base_folder(recipe.base), data.labels), figures)
+
+
 def fit_baseline(run: Run, bound: Bound, say: Watch) -> dict[str, Any]:
     """Fit a baseline, or take it from the cache, and score it; returns the metrics."""
     from tunebench.train.baselines import baseline_folder, baseline_scores
 
     method = bound.recipe.method
-    assert isinstance(method, Majority | Tfidf)
+    assert isinstance(method, Baseline)
     folder = baseline_folder(method, bound.data)
     for name in BASELINE_FILES[method.kind]:
         cache.write_atomic(run.weights / name, (folder / name).read_bytes())
@@ -97,7 +144,7 @@ def fit_baseline(run: Run, bound: Bound, say: Watch) -> dict[str, Any]:
     size, cost = scorer.num_parameters, json.loads((folder / "cost.json").read_text("utf-8"))
     say(Started(0, len(bound.data.train), size, size))
     say(Stopped(0, 0, "finished", cost["train_seconds"]))
-    return _score_test(run, bound.data, scorer, say) | {
+    return score_test(run, bound.recipe, bound.data, Fitted(None, scorer, {}), say) | {
         "parameters": {"total": size, "trainable": size},
         **cost,
         "best_step": 0,
@@ -118,8 +165,19 @@ def saying(run: Run, watch: Watch) -> Watch:
     return say
 
 
-def _score_test(run: Run, data: dataset.Dataset, scorer: Scorer, say: Watch) -> dict[str, Any]:
-    """Score the sealed split, the one time it counts, and write ``predictions.parquet``."""
+def score_test(run: Run, recipe: Recipe, data: dataset.Dataset, fitted: Fitted, say: Watch) -> dict[str, Any]:
+    """Score the sealed split, the one time it counts, and answer the rows that are to be answered."""
+    if recipe.task in TEXT_TASKS:
+        return _measure_test(run, recipe, data, fitted, say)
+    found = _score_labels(run, data, fitted.scorer, say)
+    if data.predict is None:
+        return found
+    answered = predictions.predict_items(fitted.scorer, data.labels, data.predict.texts)
+    return found | {"answers": write_answers(run.path, data.predict, answered)}
+
+
+def _score_labels(run: Run, data: dataset.Dataset, scorer: Scorer, say: Watch) -> dict[str, Any]:
+    """Scores of the test rows; what was predicted for each stands in ``predictions.parquet``."""
     if data.test is None:
         return {"format": FORMAT_VERSION, "test": None, "rows_per_second": None}
     begun = time.perf_counter()
@@ -133,32 +191,62 @@ def _score_test(run: Run, data: dataset.Dataset, scorer: Scorer, say: Watch) -> 
     return {"format": FORMAT_VERSION, "test": test, "rows_per_second": len(data.test) / seconds}
 
 
+def _measure_test(run: Run, recipe: Recipe, data: dataset.Dataset, fitted: Fitted, say: Watch) -> dict[str, Any]:
+    """Perplexity of the test texts, before and after; the losses of each stand in ``losses.parquet``."""
+    from tunebench.model import bundle
+
+    if data.test is None:
+        return {"format": FORMAT_VERSION, "test": None, "rows_per_second": None}
+    begun = time.perf_counter()
+    losses = measure(fitted.scorer, data.test.texts)
+    seconds = time.perf_counter() - begun
+    with bundle.untrained(fitted.model, recipe, data.labels) as scorer:
+        before = measure(scorer, data.test.texts)
+    with writers.table_writer(run.path / "losses.parquet", perplexity.COLUMNS) as write:
+        write(perplexity.columns(data.test.ids, losses, before))
+    test = losses.scores() | {"before": before.scores()}
+    say(Scored("test", len(data.test), None, look=1, perplexity=test["perplexity_per_character"]["value"]))
+    return {"format": FORMAT_VERSION, "test": test, "rows_per_second": len(data.test) / seconds}
+
+
+def measure(scorer: Scorer, items: Sequence[Item]) -> perplexity.Losses:
+    """How well a scorer of a task without labels predicts texts."""
+    from tunebench.model.scoring import WritingScorer
+
+    assert isinstance(scorer, WritingScorer)
+    return scorer.measure(items)
+
+
 def prove_form(
-    run: Run, name: str, reference: Scorer, texts: list[str], worker: ProofWorker, say: Watch, form: str = "saved"
+    run: Run, name: str, reference: Scorer, items: Sequence[Item], worker: ProofWorker, say: Watch, form: str = "saved"
 ) -> dict[str, Any]:
     """Compare a saved form, opened in a fresh process, with the reference; GateFailed where it is not the same."""
     tolerance = proof.RELOAD_TOLERANCE if form == "saved" else proof.MERGE_TOLERANCE
-    candidate = worker.logits(run.path, form, texts, run.recipe.settings.per_device_eval_batch_size)
-    proved = proof.prove(name, reference.score(texts).logits, candidate, tolerance)
+    candidate = worker.logits(run.path, form, items, run.recipe.settings.per_device_eval_batch_size)
+    proved = proof.prove(name, reference.score(items).logits, candidate, tolerance)
     say(proved)
     return as_record(proof.require(proved))
 
 
-def _proof_texts(data: dataset.Dataset) -> list[str]:
-    """Texts for the first proof, of the validation or training rows; the test split stays sealed."""
-    return proof.spread((data.validation or data.train).texts)
+def _proof_items(recipe: Recipe, data: dataset.Dataset) -> list[Item]:
+    """Items for the first proof, of the validation or training rows; the test split stays sealed."""
+    return _spread(recipe, (data.validation or data.train).texts)
 
 
-def scored_texts(run: Run) -> list[str]:
-    """Texts for later proofs: those that the run itself keeps with their predictions, else out of its data."""
-    kept = run.path / "predictions.parquet"
-    if not kept.is_file():
-        return _proof_texts(dataset.bind(run.recipe.data, run.recipe.seed, hub_data.locator(run.recipe.data)))
-    labels, data = LabelMap.from_dict(run.manifest["labels"]), run.recipe.data
-    source, clean = data.source("test") or data.source("train"), cleaner(data.clean)
-    text = source.text if source and source.text else data.text
-    column = predictions.output_names([text], labels)[text]
-    return proof.spread([clean(str(value)) for chunk in readers.open_table(kept).chunks() for value in chunk.columns[column]])
+def _spread(recipe: Recipe, items: Sequence[Item]) -> list[Item]:
+    """What a proof compares: of causal language models fewer rows, as each costs much more."""
+    budget = PROOF_CHARACTERS if recipe.task in CAUSAL_TASKS else None
+    return proof.spread(items, lambda item: len(flat(item)), budget)
+
+
+def scored_items(run: Run) -> list[Item]:
+    """Items for later proofs: those that the run itself keeps with their predictions, else out of its data."""
+    kept, recipe = run.path / "predictions.parquet", run.recipe
+    source = recipe.data.source("test") or recipe.data.source("train")
+    if not kept.is_file() or source is None:
+        return _proof_items(recipe, dataset.bind(recipe.data, recipe.seed, hub_data.locator(recipe.data), task=recipe.task))
+    labels, reading = LabelMap.from_dict(run.manifest["labels"]), reading_of(recipe.data, source, recipe.task)
+    return _spread(recipe, predictions.kept_items(readers.open_table(kept), reading, labels))
 
 
 def _weights_bytes(run: Run) -> int:

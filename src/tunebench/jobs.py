@@ -2,155 +2,135 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunebench.binding import bind, manifest_of, sealed_rows
+from tunebench.binding import bind_recipe, labels_of, reading_of_file, rows_to_score, sealed_rows
 from tunebench.compare import table
 from tunebench.data import dataset, readers, writers
-from tunebench.data.cleaning import cleaner
-from tunebench.data.labels import LabelMap
+from tunebench.data.cleaning import cleaner, text_fault
+from tunebench.data.reading import ids_in
 from tunebench.errors import InputError, Interrupted, TunebenchError
-from tunebench.events import Failed, Finished, Scored, Warned
-from tunebench.fitting import Watch, fit_baseline, fit_model, need_train_extra, prove_form, saying, scored_texts
+from tunebench.events import Scored
+from tunebench.fitting import Watch, measure, need_train_extra
 from tunebench.predict import predictions
-from tunebench.predict.baselines import load_baseline
-from tunebench.predict.scorers import Scorer
+from tunebench.predict.answers import TYPES, id_and_answer
 from tunebench.recipe.closed import STARTER
-from tunebench.recipe.load import load_recipe, method_from
-from tunebench.recipe.methods import ADAPTERS, BASELINES
+from tunebench.recipe.load import load_any, method_from
 from tunebench.recipe.resolve import resolve
-from tunebench.recipe.spec import Recipe
-from tunebench.runs import bases, cache, card, hub_data, starter, trackers
+from tunebench.recipe.spec import TEXT_TASKS, Recipe
+from tunebench.recipe.stages import StagedRecipe
+from tunebench.runs import bases, cache, hub_data, starter, trackers
+from tunebench.runs.chain import MERGED
+from tunebench.runs.index import find_run, run_at
 from tunebench.runs.push import push_run
-from tunebench.runs.run import Run, find_run, open_run
+from tunebench.staging import rehearse, train_stages
+from tunebench.training import TORCH, Trained, merge_run, open_scorer, train_run
 
 if TYPE_CHECKING:
     from tunebench.data.findings import Findings
     from tunebench.model.parameters import ParameterReport
+    from tunebench.planning.needs import Plan
 
 
-@dataclass(frozen=True)
-class Trained:
-    """What ``train`` leaves: the run, and whether anything had to be done for it."""
+def train(source: str, overrides: Sequence[str], runs: Path, watch: Watch, *, force: bool = False) -> Trained:
+    """Turn a recipe into a run, or one of several stages into a chain of runs: fit, score the test split once, prove, close.
 
-    run: Run
-    already_finished: bool
-
-
-def train(source: str, overrides: Sequence[str], runs: Path, watch: Watch) -> Trained:
-    """Turn a recipe into a run: fit it, score the test split once, prove what was saved, close.
-
-    An interrupted run goes on from its newest checkpoint, and ends with the bytes of one that was not interrupted.
+    What was interrupted goes on, and ends with the bytes of what was not. With ``force`` a finished run, or stage, of other
+    settings is replaced.
     """
     need_train_extra()
-    bound = bind(source, overrides)
-    trackers.require(bound.recipe.report_to)
-    with (
-        open_run(runs, bound.recipe, manifest_of(bound)) as run,
-        trackers.copying(run, bound.recipe.report_to, watch) as watch,
-    ):
-        if run.is_finished():
-            shutil.rmtree(run.path / "checkpoints", ignore_errors=True)  # where the last attempt was killed just before
-            return Trained(run, already_finished=True)
-        say, begins = saying(run, watch), run.recorded() == 0
-        try:
-            run.write_text("splits.json", json.dumps({name: rows.ids for name, rows in bound.data.splits().items()}) + "\n")
-            for remark in bound.data.remarks() if begins else []:
-                say(Warned(remark))
-            for pair, count in run.manifest["texts_shared_between_splits"].items():
-                if count and begins:
-                    say(Warned(f"{count} texts of {pair} stand there word for word; scores may be too good"))
-            if bound.recipe.method.kind in BASELINES:
-                metrics = fit_baseline(run, bound, say)
-            else:
-                command = ["tunebench", "train", source, *(f"--set={item}" for item in overrides), f"--runs={runs}"]
-                metrics = fit_model(run, bound, say, shlex.join(command))
-            run.write_json("metrics.json", metrics)
-            run.write_json("manifest.json", run.manifest | {"end_weights": run.weights_digest()})
-            files = {path.name for path in run.path.iterdir() if not path.name.startswith(".")} - {"checkpoints"}
-            say(Finished(sorted(files)))
-            shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
-        except Interrupted:
-            raise
-        except Exception as error:  # told in the run, and raised again
-            words = str(error) if isinstance(error, TunebenchError | OSError) else f"{type(error).__name__}: {error}"
-            with contextlib.suppress(TunebenchError):  # a full disk, of which ``error`` tells already
-                say(Failed(words))
-            raise
-    return Trained(run, already_finished=False)
+    recipe = load_any(source, overrides)
+    trackers.require(recipe.report_to)
+    command = ["tunebench", "train", source, *(f"--set={item}" for item in overrides), f"--runs={runs}"]
+    again = shlex.join(command + ["--force"] * force)
+    if isinstance(recipe, StagedRecipe):
+        return train_stages(recipe, runs, watch, again, force=force)
+    return train_run(bind_recipe(recipe), runs / recipe.name, watch, again, force=force)
 
 
 def evaluate(
-    name: str, runs: Path, data: str | None = None, answers: str | None = None, id_column: str | None = None
+    name: str,
+    runs: Path,
+    data: str | None = None,
+    answers: str | None = None,
+    id_column: str | None = None,
+    backend: str = TORCH,
 ) -> dict[str, Any]:
     """Scores of a run's saved model on its test split (a counted look), or on a labelled file."""
     run = find_run(name, runs)
-    labels = LabelMap.from_dict(run.manifest["labels"])
-    rows = sealed_rows(run) if data is None else _labelled_rows(Path(data), answers, id_column, run.recipe)
-    dataset.check_labels({data or "test": rows}, labels)
+    rows = sealed_rows(run) if data is None else rows_to_score(Path(data), answers, id_column, run.recipe)
     if data is None and not os.access(run.path, os.W_OK):
         raise InputError(str(run.path), "is read-only, and a look at its test split must be counted there; copy the run first")
-    found = predictions.predict_texts(open_scorer(run), labels, rows.texts, str)  # which are clean already
-    scores = predictions.score_answers(found, rows.labels)
+    if run.recipe.task in TEXT_TASKS:
+        scores = measure(open_scorer(run, backend), rows.texts).scores()
+        accuracy, perplexity = None, scores["perplexity_per_character"]["value"]
+    else:
+        dataset.check_labels({data or "test": rows}, labels := labels_of(run))
+        found = predictions.predict_items(open_scorer(run, backend), labels, rows.texts)
+        scores = predictions.score_answers(found, rows.labels) | {"labels": labels.as_dict()}
+        accuracy, perplexity = scores["accuracy"]["value"], None
     if data is None:
         scores["look"] = 1 + sum(isinstance(event, Scored) for event in run.events())
-        run.record(Scored("test", len(rows), scores["accuracy"]["value"], scores["look"]))
+        run.record(Scored("test", len(rows), accuracy, scores["look"], perplexity))
     remarks = [rows.remark] if rows.remark else []
-    return {"run": run.name, "split": data or "test", "labels": labels.as_dict(), **scores, "remarks": remarks}
+    return {"run": run.name, "split": data or "test", "backend": backend, **scores, "remarks": remarks}
 
 
-def predict_texts(name: str, runs: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
+def predict_texts(name: str, runs: Path, texts: Sequence[str], backend: str = TORCH) -> list[dict[str, Any]]:
     """Label and probabilities for a few texts."""
     run = find_run(name, runs)
-    labels = LabelMap.from_dict(run.manifest["labels"])
-    found = predictions.predict_texts(open_scorer(run), labels, texts, cleaner(run.recipe.data.clean))
+    labels, clean = labels_of(run), cleaner(run.recipe.data.clean)
+    if run.recipe.task == "multiple-choice":
+        raise InputError(run.name, "answers questions with options, which no --text has; give a FILE with them, and --output")
+    errors = [fault and f"the text {fault}" for fault in (text_fault(text, clean) for text in texts)]
+    found = predictions.predict_items(open_scorer(run, backend), labels, [clean(text) for text in texts], errors)
     return [
         {
             "text": text,
             "predicted": label,
             "display": {name: labels.display.get(name, name) for name in labels.names},
-            "probabilities": {} if error else dict(zip(labels.names, map(float, row), strict=True)),
+            "probabilities": found.probabilities_of(i),
             "truncated": cut,
             "error": error,
         }
-        for text, label, row, cut, error in zip(
-            texts, found.predicted, found.probabilities, found.truncated, found.errors, strict=True
-        )
+        for i, (text, label, cut, error) in enumerate(zip(texts, found.predicted, found.truncated, found.errors, strict=True))
     ]
 
 
 def predict_file(
-    name: str, runs: Path, source: Path, output: Path, text: str | None, on_rows: Callable[[int], None]
+    name: str,
+    runs: Path,
+    source: Path,
+    output: Path,
+    text: str | None,
+    on_rows: Callable[[int], None],
+    *,
+    answers_only: bool = False,
+    backend: str = TORCH,
 ) -> dict[str, Any]:
-    """Predict a table, streaming: every row comes back in order, with its answer or its error."""
+    """Predict a table, streaming: every row comes back in order, with its answer or its error; or only ``ID,Answer``."""
     run = find_run(name, runs)
-    labels = LabelMap.from_dict(run.manifest["labels"])
-    reader = readers.open_table(source)
-    column = text or dataset.columns_like(run.recipe.data, reader.types, "text").text or run.recipe.data.text
-    readers.require_columns(
-        reader, {"--text-column" if text else "data.text of the run; choose another with --text-column": column}
-    )
+    labels, reader = labels_of(run), readers.open_table(source)
+    reading, key = reading_of_file(reader, run.recipe, text)
     if source.resolve() == output.resolve():
         raise InputError(str(output), "is the input file; inputs are never overwritten, choose another --output")
-    counts, scorer, clean = {"rows": 0, "errors": 0, "truncated": 0}, open_scorer(run), cleaner(run.recipe.data.clean)
-    with writers.table_writer(output, predictions.output_types(reader.types, labels)) as write:
-        for columns, found in predictions.predict_table(reader, column, scorer, labels, clean):
-            write(columns)
+    counts, scorer = {"rows": 0, "errors": 0, "truncated": 0, "invalid": 0}, open_scorer(run, backend)
+    with writers.table_writer(output, TYPES if answers_only else predictions.output_types(reader.types, labels)) as write:
+        for chunk, found in predictions.predict_table(reader, reading, scorer, labels):
+            write(id_and_answer(ids_in(chunk, key), found) if answers_only else predictions.beside_input(chunk.columns, found))
             counts["rows"] += len(found.errors)
             counts["errors"] += sum(error is not None for error in found.errors)
             counts["truncated"] += sum(found.truncated)
+            counts["invalid"] += sum(found.invalid)
             on_rows(counts["rows"])
-    renamed = {key: value for key, value in predictions.output_names(list(reader.types), labels).items() if key != value}
+    names = {} if answers_only else predictions.output_names(list(reader.types), labels)
+    renamed = {old: new for old, new in names.items() if old != new}
     remarks = [reader.remark] if reader.remark else []
     files = {"input": str(source), "output": str(output)}
     return {"run": run.name, **files, **counts, "renamed_columns": renamed, "remarks": remarks}
@@ -159,28 +139,8 @@ def predict_file(
 def merge(name: str, runs: Path, watch: Watch) -> dict[str, Any]:
     """Fold a run's adapter into its base (``merged/``) and prove that nothing changed."""
     run = find_run(name, runs)
-    if run.recipe.method.kind not in ADAPTERS:
-        raise InputError(
-            run.name, f"its method is {run.recipe.method.kind!r}, which has nothing to merge; {run.weights} is the model"
-        )
-    need_train_extra()
-    from tunebench.model import bundle
-    from tunebench.model.worker import ProofWorker
-
-    candidate, folder = run.path / "merged-unproved", run.path / "merged"
-    with run.locked(), ProofWorker() as worker:
-        unmerged = open_scorer(run)
-        with run.writing():
-            bundle.save_merged(run, candidate)
-        proved = prove_form(run, "merge", unmerged, scored_texts(run), worker, saying(run, watch), form=candidate.name)
-        metrics = run.metrics
-        metrics["proofs"] = [item for item in metrics["proofs"] if item["name"] != "merge"] + [proved]
-        run.write_text(f"{candidate.name}/README.md", card.model_card(run, metrics, merged=True))
-        shutil.rmtree(folder, ignore_errors=True)
-        candidate.rename(folder)
-        run.write_json("metrics.json", metrics)
-        run.write_json("manifest.json", run.manifest | {"merged_weights": cache.folder_digest(folder)})
-    return {"run": run.name, "merged": str(folder), "proof": proved}
+    proved = merge_run(run, watch)
+    return {"run": run.name, "merged": str(run.path / MERGED), "proof": proved}
 
 
 def push(name: str, runs: Path, repository: str, *, merged: bool, private: bool, revision: str | None) -> dict[str, Any]:
@@ -190,8 +150,8 @@ def push(name: str, runs: Path, repository: str, *, merged: bool, private: bool,
 
 def compare(sources: Sequence[str], runs: Path, output: Path, say: Callable[[str], None]) -> list[table.Row]:
     """Train the recipes that are not trained yet, each in a process of its own, and write ``comparison.csv`` over all runs."""
-    finished = {source: Run(Path(source)) for source in sources if (Path(source) / "manifest.json").is_file()}
-    names = [finished[source].name if source in finished else bind(source).recipe.name for source in sources]
+    finished = {source: run for source in sources if (run := run_at(Path(source))) is not None}
+    names = [finished[source].name if source in finished else _sound_name(source) for source in sources]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise InputError(
@@ -203,9 +163,20 @@ def compare(sources: Sequence[str], runs: Path, output: Path, say: Callable[[str
         say(f"[{number}/{len(sources)}] {name}")
         if source not in finished:
             _train_in_own_process(source, name, runs)
-    rows = table.comparison([finished.get(source, Run(runs / name)) for source, name in zip(sources, names, strict=True)])
+    found = [finished.get(source) or find_run(str(runs / name), runs) for source, name in zip(sources, names, strict=True)]
+    rows = table.comparison(found)
     cache.write_atomic(output / "comparison.csv", table.as_csv(rows))
     return rows
+
+
+def _sound_name(source: str) -> str:
+    """The name of a recipe whose data and base are found, read and fit."""
+    recipe = load_any(source)
+    if isinstance(recipe, StagedRecipe):
+        rehearse(recipe)
+    else:
+        bind_recipe(recipe)
+    return recipe.name
 
 
 def _train_in_own_process(source: str, name: str, runs: Path) -> None:
@@ -224,23 +195,31 @@ def _train_in_own_process(source: str, name: str, runs: Path) -> None:
         raise error
 
 
-def check(source: str, overrides: Sequence[str], on_rows: Callable[[int], None]) -> Findings:
-    """Look through a recipe's data before anything is trained; works on data that ``train`` refuses. No torch."""
-    from tunebench.data import audit
-    from tunebench.data.shingles import count_words
-    from tunebench.predict.tokenize import TextEncoder
+def check(source: str, overrides: Sequence[str], on_rows: Callable[[int], None]) -> dict[str, Findings]:
+    """Look through the data of every stage before anything is trained; works on data that ``train`` refuses. No torch.
 
-    recipe, ruler = load_recipe(source, overrides), audit.Ruler("words", None, count_words)
-    architecture = held = None
+    By the name of the stage; of a recipe without stages there is one, under an empty name.
+    """
+    recipe = load_any(source, overrides)
+    if isinstance(recipe, StagedRecipe):
+        named = zip(recipe.stages, recipe.recipes(), strict=True)
+        return {stage.name: _check_recipe(one, on_rows) for stage, one in named}
+    return {"": _check_recipe(recipe, on_rows)}
+
+
+def _check_recipe(recipe: Recipe, on_rows: Callable[[int], None]) -> Findings:
+    from tunebench.data import audit
+    from tunebench.predict.rulers import open_ruler
+
+    folder = architecture = held = None
     if recipe.base is not None:
         folder = bases.base_folder(recipe.base)
         config, held = bases.base_config(folder), bases.weight_names(folder)
         bases.check_max_length(recipe.base, config)
-        architecture, whole = config.get("model_type"), TextEncoder(folder, sys.maxsize)
-        ruler = audit.Ruler("tokens", recipe.base.max_length, lambda texts: whole.encode(texts).lengths)
+        architecture = config.get("model_type")
     resolve(recipe, architecture, held)
     recipe = recipe.model_copy(update={"data": hub_data.pinned(recipe.data)})
-    return audit.audit(recipe, hub_data.locator(recipe.data), ruler, on_rows)
+    return audit.audit(recipe, hub_data.locator(recipe.data), lambda labels: open_ruler(recipe, folder, labels), on_rows)
 
 
 def init(
@@ -275,25 +254,27 @@ def params(model: str, method: str, settings: Sequence[str], pooling: str, num_l
     return parameter_table(model, method_from(method, settings), pooling, num_labels)
 
 
+def plan(
+    source: str,
+    overrides: Sequence[str],
+    runs: Path,
+    limits: Mapping[str, str],
+    say: Callable[[str], None],
+    *,
+    timed: bool = True,
+) -> Plan:
+    """What a recipe needs before it is trained: parameters, memory, disk, steps and, where ``timed``, time by a short probe.
+
+    ``limits`` are sizes such as ``16GB`` for ``gpu``, ``ram`` and ``disk``, in place of what this machine has.
+    """
+    need_train_extra()
+    from tunebench.planning.needs import parse_size
+    from tunebench.planning.planner import plan as make_plan
+
+    recipe, sizes = load_any(source, overrides), {name: parse_size(text) for name, text in limits.items()}
+    return make_plan(recipe, sizes, runs, timed=timed, say=say)
+
+
 def fetch_starter(say: Callable[[str], None]) -> list[starter.StarterFile]:
     """Unpack the starter files into the cache: a small pretrained encoder and real labelled reviews."""
     return starter.fetch_starter(say)
-
-
-def open_scorer(run: Run) -> Scorer:
-    """What predicts by default for a run: its saved model, byte for byte the one that was scored."""
-    run.check_weights()
-    if run.recipe.method.kind in BASELINES:
-        return load_baseline(run.recipe.method.kind, run.weights)
-    need_train_extra()
-    from tunebench.model import bundle
-
-    return bundle.open_scorer(run)
-
-
-def _labelled_rows(path: Path, answers: str | None, id_column: str | None, recipe: Recipe) -> dataset.Rows:
-    if answers is None and id_column is None:
-        return dataset.read_like(path, recipe.data)
-    if answers is None or id_column is None:
-        raise InputError("evaluate", "--answers and --id go together: the file with the labels, and the column both files share")
-    return dataset.join_answers(path, Path(answers), recipe.data.model_copy(update={"id": id_column}))

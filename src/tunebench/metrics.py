@@ -58,9 +58,14 @@ def confusion_matrix(gold: Sequence[int], predicted: Sequence[int], num_labels: 
 
 
 def _f1_per_label(matrices: np.ndarray) -> np.ndarray:
-    """F1 of every label, ``(…, K)``, for matrices ``(…, K, K)``; a label without rows scores 0."""
+    """F1 of every label, ``(…, K)``, for matrices ``(…, K, K)`` or ``(…, K, K + 1)``; a label without rows scores 0."""
     hits = np.diagonal(matrices, axis1=-2, axis2=-1).astype(np.float64)
-    return _ratio(2 * hits, matrices.sum(axis=-1) + matrices.sum(axis=-2))
+    return _ratio(2 * hits, matrices.sum(axis=-1) + _predicted(matrices))
+
+
+def _predicted(matrices: np.ndarray) -> np.ndarray:
+    """How often every label was predicted, ``(…, K)``; a last column of rows without a valid answer is no label."""
+    return np.asarray(matrices.sum(axis=-2)[..., : matrices.shape[-2]])
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -79,7 +84,7 @@ def _drawn(counts: np.ndarray, cells: int) -> np.ndarray:
 def _drawn_f1(matrix: np.ndarray) -> np.ndarray:
     """F1 of every label, ``(S, K)``, each against all others together: four cells, of which the fourth does not count."""
     hits = np.diagonal(matrix)
-    cells = _drawn(np.stack([hits, matrix.sum(axis=-1) - hits, matrix.sum(axis=-2) - hits]), 4)
+    cells = _drawn(np.stack([hits, matrix.sum(axis=-1) - hits, _predicted(matrix) - hits]), 4)
     return _ratio(2 * cells[:, 0], 2 * cells[:, 0] + cells[:, 1] + cells[:, 2])
 
 
@@ -88,21 +93,25 @@ def _percentile(value: float, samples: np.ndarray, n: int) -> Score:
     return Score(float(value), min(float(value), float(low)), max(float(value), float(high)), n)
 
 
-def classification_scores(matrix: np.ndarray, labels: Sequence[str], positive: str | None) -> dict[str, Any]:
+def classification_scores(
+    matrix: np.ndarray, labels: Sequence[str], positive: str | None, missed: np.ndarray | None = None
+) -> dict[str, Any]:
     """Every score of a classifier from its confusion matrix ``(K, K)``, ready for ``metrics.json``.
 
     With ``positive`` (two labels), precision, recall and F1 are those of that label; without it they are
-    macro averages over all labels.
+    macro averages over all labels. ``missed`` ``(K,)`` counts, per gold label, rows whose answer named no label: they
+    stand in no cell of the confusion matrix, belong to ``n``, and are wrong in every score.
     """
-    n = int(matrix.sum())
-    samples = _drawn(matrix, matrix.size)
-    f1, f1_samples = _f1_per_label(matrix), _drawn_f1(matrix)
+    counts = matrix if missed is None or not missed.any() else np.column_stack([matrix, missed])
+    n = int(counts.sum())
+    samples = _drawn(counts, counts.size)
+    f1, f1_samples = _f1_per_label(counts), _drawn_f1(counts)
     per_label = {
         label: {
             "precision": wilson(int(matrix[i, i]), int(matrix[:, i].sum())).as_dict(),
-            "recall": wilson(int(matrix[i, i]), int(matrix[i].sum())).as_dict(),
+            "recall": wilson(int(matrix[i, i]), int(counts[i].sum())).as_dict(),
             "f1": _percentile(f1[i], f1_samples[:, i], n).as_dict(),
-            "support": int(matrix[i].sum()),
+            "support": int(counts[i].sum()),
         }
         for i, label in enumerate(labels)
     }
@@ -114,7 +123,7 @@ def classification_scores(matrix: np.ndarray, labels: Sequence[str], positive: s
     if positive is not None:
         scores |= {name: per_label[positive][name] for name in ("precision", "recall", "f1")}
     else:
-        scores |= _macro(matrix, samples, n) | {"f1": scores["f1_macro"]}
+        scores |= _macro(counts, samples, n) | {"f1": scores["f1_macro"]}
     return scores | {
         "positive_label": positive,
         "per_label": per_label,
@@ -123,13 +132,15 @@ def classification_scores(matrix: np.ndarray, labels: Sequence[str], positive: s
 
 
 def _macro(matrix: np.ndarray, samples: np.ndarray, n: int) -> dict[str, Any]:
-    def averages(matrices: np.ndarray, axis: int) -> np.ndarray:
+    def averages(matrices: np.ndarray, whole: np.ndarray) -> np.ndarray:
         hits = np.diagonal(matrices, axis1=-2, axis2=-1).astype(np.float64)
-        return np.asarray(_ratio(hits, matrices.sum(axis=axis)).mean(axis=-1))
+        return np.asarray(_ratio(hits, whole).mean(axis=-1))
 
     return {
-        name: _percentile(float(averages(matrix, axis)), averages(samples, axis), n).as_dict()
-        for name, axis in (("precision", -2), ("recall", -1))
+        "precision": _percentile(
+            float(averages(matrix, _predicted(matrix))), averages(samples, _predicted(samples)), n
+        ).as_dict(),
+        "recall": _percentile(float(averages(matrix, matrix.sum(axis=-1))), averages(samples, samples.sum(axis=-1)), n).as_dict(),
     }
 
 

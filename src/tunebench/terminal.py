@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from tunebench.data.labels import shown_name
-from tunebench.events import Evaluated, Event, Noted, Proved, Resumed, Scored, Started, Step, Stopped, Warned
+from tunebench.events import Evaluated, Event, Noted, Proved, Resumed, Scored, Staged, Started, Step, Stopped, Warned
 
 LONG_SECONDS = 30 * 60
 """Of a training on the CPU that takes longer, it is said after ``SETTLED_STEPS`` what would make it faster."""
@@ -31,7 +31,10 @@ class Progress:
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
-        if isinstance(event, Started):
+        if isinstance(event, Staged):
+            self._every = event.logging_steps
+            self._line(f"stage {event.position}/{event.stages} {event.name}: {event.task}")
+        elif isinstance(event, Started):
             self._total, self._hint_is_due = event.total_steps, event.device == "cpu"
             share = 100 * event.trainable_parameters / max(1, event.total_parameters)
             self._line(
@@ -44,10 +47,9 @@ class Progress:
         elif isinstance(event, Step):
             self._step(event)
         elif isinstance(event, Evaluated) and event.split == "validation":
-            best = "  best so far" if event.best else ""
-            self._line(
-                f"step {event.step}: validation accuracy {event.scores['accuracy']:.4f}, loss {event.scores['loss']:.4f}{best}"
-            )
+            best, scores = "  best so far" if event.best else "", event.scores
+            accuracy = f"accuracy {scores['accuracy']:.4f}, " if "accuracy" in scores else ""
+            self._line(f"step {event.step}: validation {accuracy}loss {scores['loss']:.4f}{best}")
         elif isinstance(event, Stopped):
             self._line(
                 f"{event.reason} after {event.step} steps and {clock(event.seconds)}; best step {event.best_step}"
@@ -55,7 +57,12 @@ class Progress:
                 else f"fitted in {event.seconds:.1f} s"
             )
         elif isinstance(event, Scored):
-            self._line(f"{event.split}: accuracy {event.accuracy:.4f} on {event.n:,} rows (look {event.look})")
+            told = (
+                f"accuracy {event.accuracy:.4f}"
+                if event.accuracy is not None
+                else f"perplexity per character {event.perplexity:.4f}"
+            )
+            self._line(f"{event.split}: {told} on {event.n:,} rows (look {event.look})")
         elif isinstance(event, Proved):
             self._line(
                 f"proof {event.name}: {'passed' if event.passed else 'FAILED'}, largest logit difference "
@@ -151,6 +158,20 @@ def columns(rows: Sequence[Sequence[Any]], *, right: bool = True) -> str:
     )
 
 
+def trained_text(found: dict[str, Any]) -> str:
+    """What ``train`` prints at its end: the run and its score; of a chain every stage, and then the whole."""
+    state = "is already finished; nothing to do" if found["already_finished"] else "is finished"
+    stages = [trained_text(stage) for stage in found.get("stages", [])]
+    return "\n".join([*stages, f"{found['path']} {state}" + ("" if stages else _test_score(found["metrics"].get("test")))])
+
+
+def _test_score(test: dict[str, Any] | None) -> str:
+    key = next((key for key in ("accuracy", "perplexity_per_character") if test and key in test), None)
+    if test is None or key is None:
+        return ""
+    return f": test {key.replace('_', ' ')} {test[key]['value']:.4f} [{test[key]['low']:.4f}, {test[key]['high']:.4f}]"
+
+
 def runs_text(rows: Sequence[dict[str, Any]]) -> str:
     """What ``runs`` prints: a line per run, and below them what is wrong with the damaged ones."""
     head = ("run", "status", "base", "method", "accuracy", "path")
@@ -186,6 +207,22 @@ def env_text(report: dict[str, Any]) -> str:
     )
 
 
+def perplexity_text(scores: dict[str, Any]) -> str:
+    """What ``evaluate`` prints of a run without labels."""
+    look = f"; look {scores['look']}" if "look" in scores else ""
+    figures = [("", "value", "95 % interval")] + [
+        (name, f"{scores[key]['value']:.4f}", f"[{scores[key]['low']:.4f}, {scores[key]['high']:.4f}]")
+        for key, name in (
+            ("perplexity_per_token", "Perplexity per token"),
+            ("perplexity_per_character", "Perplexity per character"),
+        )
+    ]
+    head = f"{scores['run']} on {scores['n']:,} texts of {scores['split']}: {scores['tokens']:,} tokens, "
+    lost = {"truncated": "texts were cut at max_length", "unscored": "texts could not be scored"}
+    notes = [f"{scores[key]:,} {words}" for key, words in lost.items() if scores[key]] + [*map(printable, scores["remarks"])]
+    return "\n\n".join([f"{head}{scores['characters']:,} characters{look}", columns(figures), *notes])
+
+
 def scores_text(scores: dict[str, Any]) -> str:
     """What ``evaluate`` prints: figures with intervals, the positive label, per-class scores, the confusion matrix."""
     shown = {name: shown_name(scores["labels"]["display"], name, language()) for name in scores["labels"]["names"]}
@@ -212,7 +249,11 @@ def scores_text(scores: dict[str, Any]) -> str:
     ]
     notes = [
         f"{scores[key]:,} {text}"
-        for key, text in (("truncated", "texts were cut at max_length"), ("unscored", "rows could not be scored"))
+        for key, text in (
+            ("truncated", "texts were cut at max_length"),
+            ("unscored", "rows could not be scored"),
+            ("invalid", "generated answers named no label; they are wrong, or as prompt.on_invalid says"),
+        )
         if scores[key]
     ]
     notes += map(printable, scores["remarks"])
@@ -232,5 +273,5 @@ def predictions_text(found: Sequence[dict[str, Any]]) -> str:
             f"{shown[name]} {value:.4f}" for name, value in sorted(item["probabilities"].items(), key=lambda pair: -pair[1])
         )
         cut = "  the text was cut at max_length" if item["truncated"] else ""
-        lines.append(f"{shown[item['predicted']]}  ({others}){cut}")
+        lines.append(shown[item["predicted"]] + (f"  ({others})" if others else "") + cut)
     return "\n".join(lines)

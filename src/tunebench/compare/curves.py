@@ -1,4 +1,4 @@
-"""``figures/curves.pdf``: accuracy above, loss below, over the steps; drawn from the events alone."""
+"""``figures/curves.pdf``: accuracy above (where there is one), loss below, over the steps; drawn from the events alone."""
 
 from __future__ import annotations
 
@@ -27,12 +27,14 @@ def draw_curves(events: Iterable[Event], path: Path, title: str) -> None:
         raise MissingExtra("matplotlib", "train", "drawing learning curves") from None
     said = list(events)
     evaluated = [event for event in said if isinstance(event, Evaluated)]
-    figure = Figure(figsize=(7, 7.5), layout="constrained")
+    shown = ["accuracy", "loss"] if any("accuracy" in event.scores for event in evaluated) or not evaluated else ["loss"]
+    figure = Figure(figsize=(7, 3.75 * len(shown)), layout="constrained")
     FigureCanvasPdf(figure)
-    above, below = figure.subplots(2, 1, sharex=True)
-    for split, name, style in (("train sample", "train", "-"), ("validation", "validation", "--")):
+    axes = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    below = axes[-1]
+    for split, name, style in (("train sample", "train", "-"), ("validation", "validation", "--")) if len(shown) == 2 else ():
         points = [(event.step, event.scores["accuracy"]) for event in evaluated if event.split == split]
-        _line(above, points, name, style, marker="o")
+        _line(axes[0], points, name, style, marker="o")
     _line(below, _smoothed([(event.step, event.loss) for event in said if isinstance(event, Step)]), "train", "-", marker="")
     _line(
         below,
@@ -42,7 +44,7 @@ def draw_curves(events: Iterable[Event], path: Path, title: str) -> None:
         marker="o",
     )
     best = next((event for event in reversed(evaluated) if event.best), None)
-    for axis, label in ((above, "accuracy"), (below, "loss")):
+    for axis, label in zip(axes, shown, strict=True):
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
         if best is not None:

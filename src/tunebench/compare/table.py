@@ -9,6 +9,7 @@ from typing import Any
 
 from tunebench.data.writers import UnixLines
 from tunebench.errors import InputError
+from tunebench.recipe.spec import TEXT_TASKS
 from tunebench.runs.run import Run
 
 HEADER = (
@@ -28,6 +29,8 @@ HEADER = (
     "peak_memory_bytes",
     "rows_per_second",
 )
+_BASELINES = {"majority": "constant", "tfidf": "linear", "word-overlap": "rule"}
+"""What stands for the architecture of a method without a base."""
 Row = dict[str, Any]
 
 
@@ -39,6 +42,11 @@ def comparison(runs: Sequence[Run]) -> list[Row]:
         for run in runs
         if not run.metrics.get("test")
         for status in [run.status()]
+    ]
+    faults += [
+        f"{run.name}: its task is {run.recipe.task}, which has no accuracy; its perplexities stand in {run.path / 'metrics.json'}"
+        for run in runs
+        if run.recipe.task in TEXT_TASKS
     ]
     for key, what in (("test", "other test rows"), ("labels", "other labels")):
         faults += _differing(runs, key, what) if not faults else []
@@ -65,7 +73,7 @@ def _row(run: Run) -> Row:
         "run": run.name,
         "path": str(run.path),
         "base": recipe.base.model if recipe.base else "-",
-        "architecture": (manifest["base"] or {}).get("architecture", "linear" if recipe.method.kind == "tfidf" else "constant"),
+        "architecture": (manifest["base"] or {}).get("architecture") or _BASELINES[recipe.method.kind],
         "method": recipe.method.kind,
         "total_parameters": parameters["total"],
         "trainable_parameters": parameters["trainable"],

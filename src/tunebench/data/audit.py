@@ -10,28 +10,36 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from tunebench.data import gates, wording
-from tunebench.data.cleaning import Cleaner, cleaner
-from tunebench.data.dataset import open_source
+from tunebench.data.conversations import read_conversations
+from tunebench.data.corpus import read_corpus
 from tunebench.data.findings import FileFindings, Findings, Lengths, SplitFindings
+from tunebench.data.items import Item, flat
 from tunebench.data.leaks import Leak, pair_up, search_near
 from tunebench.data.lookalikes import look_alikes
 from tunebench.data.parts import Part, Repeats, count_labels, count_repeats, cut_parts, read_marked
 from tunebench.data.readers import TableReader, require_columns
-from tunebench.data.scan import Scan, scan
+from tunebench.data.reading import Reading, reading_of
+from tunebench.data.rows import Rows
+from tunebench.data.scan import Scan, scan, scan_whole
+from tunebench.data.scripts import SCRIPTS, script_findings
 from tunebench.data.shingles import Shingles, shingles
+from tunebench.data.tables import open_source
 from tunebench.errors import InputError, listing
 from tunebench.recipe.sources import Data, Fraction, SplitFile
-from tunebench.recipe.spec import Recipe
+from tunebench.recipe.spec import TEXT_TASKS, Recipe
 
 MOST_MEASURED = 20_000
 """Rows of a split whose length is measured …"""
 MOST_CHARACTERS = 20_000_000
 """… and fewer where they hold more than this, about half a minute of a tokenizer."""
+MOST_SPELLED, MOST_SPELLED_CHARACTERS = 3_000, 1_000_000
+"""Training texts whose spelling is looked at, and how much they hold at most: shares are then right to one in a thousand."""
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 
 OnRows = Callable[[int], None]
@@ -39,11 +47,15 @@ OnRows = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Ruler:
-    """How the lengths of texts are measured; what is longer than ``max_length`` is cut."""
+    """How the lengths of items are measured; what is longer than ``max_length`` is cut.
+
+    ``spelled`` counts by script what a tokenizer makes of the characters of texts, as rows of ``scripts.SCRIPTS``.
+    """
 
     unit: str
     max_length: int | None
-    lengths: Callable[[Sequence[str]], list[int]]
+    lengths: Callable[[Sequence[Item]], list[int]]
+    spelled: Callable[[Sequence[str]], np.ndarray] | None = None
 
 
 @dataclass
@@ -53,37 +65,45 @@ class _Sampled:
     lengths: dict[int, int] = field(default_factory=dict)  # by place in the scan
     sought: list[Shingles] = field(default_factory=list)
     starts: dict[int, str] = field(default_factory=dict)
+    spelled: np.ndarray = field(default_factory=lambda: np.zeros((len(SCRIPTS), 4)))
 
 
-def audit(recipe: Recipe, locate: Callable[[str], Path], ruler: Ruler, on_rows: OnRows) -> Findings:
+def audit(
+    recipe: Recipe, locate: Callable[[str], Path], open_ruler: Callable[[Sequence[str]], Ruler], on_rows: OnRows
+) -> Findings:
     """Look through a recipe's data. ``on_rows`` hears how many rows have been read; each is read up to three times.
 
-    Raises InputError for what leaves nothing to look at: missing files and columns, no sound row, a split of no rows.
+    ``open_ruler`` is given the labels of the training rows. Raises InputError for what leaves nothing to look at: missing
+    files and columns, no sound row, a split of no rows.
     """
-    clean, read = cleaner(recipe.data.clean), _summing(on_rows)
-    scans = _scan_files(recipe.data, locate, clean, read)
+    read = _summing(on_rows)
+    scans, cleaned = _scan_files(recipe, locate, read)
     parts = cut_parts(scans, recipe.data, recipe.seed)
     repeats = {name: count_repeats(part) for name, part in parts.items()}
-    leaks = pair_up(parts)
-    sampled = _sample(parts, leaks, _shown(parts, repeats, leaks), ruler, clean, read)
-    boilerplate = search_near(leaks, {leak.later.name: sampled[leak.later.name].sought for leak in leaks}, clean, read)
+    leaks, ruler = pair_up(parts), open_ruler(list(count_labels(parts["train"])))
+    sampled = _sample(parts, leaks, _shown(parts, repeats, leaks), ruler, read)
+    boilerplate = search_near(leaks, {leak.later.name: sampled[leak.later.name].sought for leak in leaks}, read)
     splits = _splits(parts, repeats, sampled, ruler, recipe.data)
     shared = [leak.counts() for leak in leaks]
+    scripts = script_findings(sampled["train"].spelled)
     alike = look_alikes(sum((Counter(part.labels) for part in splits.values()), Counter[str]()))
     refused = wording.refusals(scans, splits, recipe)
     starts = {name: item.starts for name, item in sampled.items()}
     return Findings(
         recipe=recipe.name,
+        task=recipe.task,
         unit=ruler.unit,
         max_length=ruler.max_length,
         files=_files(scans),
         splits=splits,
         shared=shared,
+        scripts=scripts,
+        cleaned=cleaned,
         look_alikes=alike,
         examples=wording.examples(parts, {name: found.contradictions for name, found in repeats.items()}, leaks, starts),
         refused=refused,
-        gates=gates.gates(splits, shared, alike, refused),
-        warnings=gates.warnings(splits, shared),
+        gates=gates.gates(splits, shared, alike, refused, scripts),
+        warnings=gates.warnings(splits, shared, scripts),
         notes=wording.notes(parts, splits, leaks, boilerplate),
     )
 
@@ -100,45 +120,58 @@ def _summing(on_rows: OnRows) -> OnRows:
     return add
 
 
-def _scan_files(data: Data, locate: Callable[[str], Path], clean: Cleaner, on_rows: OnRows) -> dict[str, Scan]:
-    """Every split that has a file, read once; InputError with the faults of all files."""
-    opened: dict[str, tuple[TableReader, SplitFile]] = {}
+def _scan_files(
+    recipe: Recipe, locate: Callable[[str], Path], on_rows: OnRows
+) -> tuple[dict[str, Scan], dict[str, dict[str, int]]]:
+    """Every split that has a file, read once, and what cleaning did there; InputError with the faults of all files."""
+    data, cleaned = recipe.data, dict[str, dict[str, int]]()
+    opened: dict[str, Callable[[], Scan]] = {}
     errors: list[InputError] = []
-    groups = [cut.group_by for cut in (data.test, data.validation) if isinstance(cut, Fraction) and cut.group_by is not None]
+    cuts = [cut.group_by for cut in (data.test, data.validation) if isinstance(cut, Fraction) and cut.group_by is not None]
     for name in ("train", "validation", "test"):
         if (source := data.source(name)) is not None:
+            groups = cuts if name == "train" else []
             try:
-                opened[name] = _open(name, source, data, locate, groups if name == "train" else [])
+                if recipe.task in TEXT_TASKS:
+                    rows, cleaned[name] = _read_whole(recipe, locate(source.file), source, name)
+                    opened[name] = partial(scan_whole, locate(source.file), rows, source, groups, on_rows)
+                else:
+                    opened[name] = partial(scan, *_open(name, source, recipe, locate, groups), groups, on_rows)
             except InputError as error:
                 errors.append(error)
     if len(errors) > 1:
         raise InputError("data", [f"{error.subject}: {fault}" for error in errors for fault in error.faults])
     if errors:
         raise errors[0]
-    scans = {
-        name: scan(reader, source, clean, groups if name == "train" else [], on_rows) for name, (reader, source) in opened.items()
-    }
+    scans = {name: scanned() for name, scanned in opened.items()}
     for scanned in scans.values():
         if not scanned.ids:
             kinds = listing(f"{kind}: {count:,}" for kind, count in scanned.unsound.items())
             fault = f"none of its {scanned.rows:,} rows is sound: {kinds}" if scanned.rows else "has a header but no rows"
             raise InputError(str(scanned.reader.path), fault)
-    return scans
+    return scans, {name: counts for name, counts in cleaned.items() if counts}
+
+
+def _read_whole(recipe: Recipe, path: Path, source: SplitFile, split: str) -> tuple[Rows, dict[str, int]]:
+    """The documents or conversations of a split, and how many texts cleaning changed or dropped, by reason."""
+    if recipe.task == "instruction":
+        return read_conversations(path, recipe.data, source), {}
+    rows, audited = read_corpus(path, recipe.data, source, split)
+    return rows, dict(Counter(item.reason for item in audited))
 
 
 def _open(
-    split: str, source: SplitFile, data: Data, locate: Callable[[str], Path], groups: Sequence[str]
-) -> tuple[TableReader, SplitFile]:
+    split: str, source: SplitFile, recipe: Recipe, locate: Callable[[str], Path], groups: Sequence[str]
+) -> tuple[TableReader, SplitFile, Reading]:
     """A split's file with its columns checked; the texts of a folder have the names of their files as ids."""
-    path = locate(source.file)
+    path, data = locate(source.file), recipe.data
     reader = open_source(path, source)
     source = source.model_copy(update={"id": source.id or "id"}) if os.path.isdir(path) else source
-    named = {role: column for role in ("text", "label", "id") if (column := getattr(source, role)) is not None}
-    wanted = {
-        f"data.{role}" if column == getattr(data, role) else f"{role} of this split": column for role, column in named.items()
-    }
+    reading = reading_of(data, source, recipe.task)
+    wanted = reading.columns | dict([reading.label])
+    wanted |= {"data.id" if source.id == data.id else "id of this split": source.id} if source.id else {}
     require_columns(reader, wanted | {f"group_by: {name}": name for name in groups})
-    return reader, source
+    return reader, source, reading
 
 
 def _shown(parts: Mapping[str, Part], repeats: Mapping[str, Repeats], leaks: Sequence[Leak]) -> dict[str, set[int]]:
@@ -151,26 +184,25 @@ def _shown(parts: Mapping[str, Part], repeats: Mapping[str, Repeats], leaks: Seq
 
 
 def _sample(
-    parts: Mapping[str, Part],
-    leaks: Sequence[Leak],
-    shown: Mapping[str, set[int]],
-    ruler: Ruler,
-    clean: Cleaner,
-    on_rows: OnRows,
+    parts: Mapping[str, Part], leaks: Sequence[Leak], shown: Mapping[str, set[int]], ruler: Ruler, on_rows: OnRows
 ) -> dict[str, _Sampled]:
     """Read the files again: measure a sample, take the word sequences of what is looked up, keep what is shown."""
     measured = {name: part.mask(part.sample(MOST_MEASURED, MOST_CHARACTERS)) for name, part in parts.items()}
+    spelled = parts["train"].mask(parts["train"].sample(MOST_SPELLED, MOST_SPELLED_CHARACTERS))
     sought = {leak.later.name: leak.later.mask(leak.places) for leak in leaks}
     marked = {
         name: measured[name] | sought.get(name, False) | part.mask(np.array(sorted(shown.get(name, ())), np.int64))
         for name, part in parts.items()
     }
     found = {name: _Sampled() for name in parts}
-    for name, places, texts in read_marked(parts, marked, clean):
+    for name, places, items in read_marked(parts, marked):
         own, wanted = found[name], [i for i, place in enumerate(places) if measured[name][place]]
-        own.lengths.update(zip(places[wanted].tolist(), ruler.lengths([texts[i] for i in wanted]), strict=True))
+        own.lengths.update(zip(places[wanted].tolist(), ruler.lengths([items[i] for i in wanted]), strict=True))
+        texts = [flat(item) for item in items]
         if name in sought:
             own.sought.append(shingles([text for text, place in zip(texts, places, strict=True) if sought[name][place]]))
+        if name == "train" and ruler.spelled is not None:
+            own.spelled += ruler.spelled([text for text, place in zip(texts, places, strict=True) if spelled[place]])
         own.starts.update({place: texts[i][:500] for i, place in enumerate(places.tolist()) if place in shown.get(name, ())})
         on_rows(len(texts))
     return found

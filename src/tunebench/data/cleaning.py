@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from tunebench.data.clean_addresses import drop_paragraph_numbers, drop_urls
+from tunebench.data.clean_marks import normalize_punctuation
 from tunebench.data.readers import cell_fault
 from tunebench.recipe.sources import Clean
 
@@ -35,13 +37,51 @@ _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]
 
 
 def cleaner(clean: Clean) -> Cleaner:
-    """The function that turns a text as it stands in a file into the text that is trained on and predicted."""
-    return strip_html if clean.html == "strip" else _as_it_is
+    """The function that turns a text as it stands in a file into the text that is trained on and predicted.
+
+    HTML goes first, once, as what an entity spells may look like a tag. Then addresses, paragraph numbers and punctuation,
+    again where one rule made work for another: what is clean stays as it is.
+    """
+    strip: Cleaner = strip_html if clean.html == "strip" else _as_it_is
+    rules = [rule for _, rule in _rules(clean)]
+    return (lambda text: _settled(strip(text), rules)) if rules else strip
+
+
+def settings_at_work(clean: Clean, text: str) -> list[str]:
+    """The settings of ``data.clean`` that change this text.
+
+    >>> settings_at_work(Clean(html="strip", urls="drop", punctuation="normalize"), "台灣,www.a.tw")
+    ['urls', 'punctuation']
+    """
+    found = []
+    for key, rule in [*([("html", strip_html)] if clean.html == "strip" else []), *_rules(clean)]:
+        before, text = text, rule(text)
+        found += [key] if text != before else []
+    return found
 
 
 def text_fault(value: Any, clean: Cleaner) -> str | None:
     """What is wrong with a cell that should hold a text: as it stands, or once it is cleaned."""
-    return cell_fault(value) or (None if clean(str(value)).strip() else "is empty once its HTML is stripped (data.clean)")
+    return cell_fault(value) or (None if clean(str(value)).strip() else "is empty once it is cleaned (data.clean)")
+
+
+def _rules(clean: Clean) -> list[tuple[str, Cleaner]]:
+    """The rules behind that of HTML that a recipe asks for, in their order, with their settings."""
+    wanted = (
+        ("urls", clean.urls == "drop", drop_urls),
+        ("paragraph_numbers", clean.paragraph_numbers == "drop", drop_paragraph_numbers),
+        ("punctuation", clean.punctuation == "normalize", normalize_punctuation),
+    )
+    return [(key, rule) for key, is_wanted, rule in wanted if is_wanted]
+
+
+def _settled(text: str, rules: list[Cleaner]) -> str:
+    before = None
+    while text != before:  # it ends: rules take characters away, or turn them into others that none turns back
+        before = text
+        for rule in rules:
+            text = rule(text)
+    return text
 
 
 def strip_html(text: str) -> str:

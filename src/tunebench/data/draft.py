@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tunebench.data.beside import Splits, find_splits
-from tunebench.data.dataset import open_source
 from tunebench.data.guess import Guess, guess_columns
+from tunebench.data.tables import open_source
 from tunebench.errors import InputError, listing
 from tunebench.recipe.draft import relative_path
 from tunebench.recipe.sources import SplitFile

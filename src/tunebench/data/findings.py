@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tunebench.data.scripts import ScriptFindings
+
 
 @dataclass(frozen=True)
 class FileFindings:
@@ -94,14 +96,21 @@ class Gate:
 
 @dataclass(frozen=True)
 class Findings:
-    """All that was found. ``unit`` is what lengths are counted in; ``refused`` is why `train` would not begin."""
+    """All that was found. ``unit`` is what lengths are counted in; ``refused`` is why `train` would not begin.
+
+    ``scripts`` is what the base's tokenizer makes of a sample of the training texts, empty without a base; ``cleaned`` how
+    many texts of a split the cleaning of a corpus changed or dropped, by reason.
+    """
 
     recipe: str
+    task: str
     unit: str
     max_length: int | None
     files: list[FileFindings]
     splits: dict[str, SplitFindings]
     shared: list[Shared]
+    scripts: list[ScriptFindings]
+    cleaned: dict[str, dict[str, int]]
     look_alikes: list[tuple[str, str]]
     examples: list[str]
     refused: list[str]

@@ -71,15 +71,20 @@ def _check(path: Path, labels: dict[str, list[Path]]) -> None:
 
 def _row(file: Path, encoding: str) -> tuple[list[Any], str | None]:
     """Id, label and text of a file, and what is wrong with it."""
-    name, text = f"{file.parent.name}/{file.name}", None
+    name = f"{file.parent.name}/{file.name}"
+    text, fault = text_of(file, encoding)
+    if fault is None and not text.strip():
+        fault = "is empty"
+    return [name, file.parent.name, text or None], f"{name} {fault}" if fault else None
+
+
+def text_of(file: Path, encoding: str) -> tuple[str, str | None]:
+    """The text in a file, and words about one that cannot be read."""
     try:
         if (size := file.stat().st_size) > _MOST_BYTES:
-            fault = f"{name} holds {size:,} bytes; at most {_MOST_BYTES:,} are read"
-        else:
-            text = without_mark(file.read_bytes().decode(encoding))
-            fault = "" if text.strip() else f"{name} is empty"
+            return "", f"holds {size:,} bytes; at most {_MOST_BYTES:,} are read"
+        return without_mark(file.read_bytes().decode(encoding)), None
     except UnicodeError:
-        fault = f"{name} is not {encoding} text (save it as UTF-8, or name its encoding in data.encoding)"
+        return "", f"is not {encoding} text (save it as UTF-8, or name its encoding in data.encoding)"
     except OSError as error:
-        fault = f"{name} cannot be read ({error.strerror})"
-    return [name, file.parent.name, text], fault or None
+        return "", f"cannot be read ({error.strerror})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tunebench.data.findings import Gate, Shared, SplitFindings, percent
+from tunebench.data.scripts import ScriptFindings
 from tunebench.errors import listing
 
 MOST_LEAKED = 0.01
@@ -13,16 +14,26 @@ MOST_CUT = 0.5
 WORTH_A_WARNING = 0.01
 IMBALANCED = 10
 MANY_ROWS = 20
+MOST_UNKNOWN = 0.1
+"""Characters that no model can tell apart: more than typos and rare signs; with a third gone, texts are riddles."""
+MOST_BROKEN, COMMON_SCRIPT = 0.3, 0.05
+"""Of a script that makes up so much of the texts, the share spelled in bytes or unknown that is warned of: a vocabulary made for
+a script leaves a few rare characters (1 % of Han in Gemma's), one that was not nearly all (83 % in SmolLM2's)."""
 _LEAK_REMEDY = (
     "rows that were trained on are scored too well: remove them from one of both; where rows belong together (of one film, "
     "by one author), cut the split with data.{}.group_by"
 )
+_OTHER_BASE = "choose a base whose tokenizer was made for this script; nothing that is trained gives one new tokens"
 
 
 def gates(
-    splits: dict[str, SplitFindings], shared: Sequence[Shared], look_alikes: Sequence[tuple[str, str]], refused: Sequence[str]
+    splits: dict[str, SplitFindings],
+    shared: Sequence[Shared],
+    look_alikes: Sequence[tuple[str, str]],
+    refused: Sequence[str],
+    scripts: Sequence[ScriptFindings],
 ) -> list[Gate]:
-    """Every gate that the recipe has something for; splits that are not there have none."""
+    """Every gate that the recipe has something for; splits and labels that are not there have none."""
     train = splits["train"]
     contradictory = train.contradictory / max(1, train.rows)
     found = [_count("reasons why train would refuse", refused, "correct or remove these rows; `train` lists them by number")]
@@ -31,13 +42,22 @@ def gates(
         for item in shared
         if item.earlier == "train"
     ]
-    remedy = "decide for one label per text, or remove these rows"
-    found.append(_share("train rows whose text stands under another label too", contradictory, MOST_CONTRADICTORY, remedy))
-    found.append(_count("labels that look like another one", look_alikes, "write every label in one way"))
+    if is_labelled(train):
+        remedy = "decide for one label per text, or remove these rows"
+        found.append(_share("train rows whose text stands under another label too", contradictory, MOST_CONTRADICTORY, remedy))
+        found.append(_count("labels that look like another one", look_alikes, "write every label in one way"))
     if train.lengths.cut is not None:
         remedy = "raise base.max_length, or keep another part of the texts with base.truncation_side"
         found.append(_share("train rows cut at max_length", train.lengths.cut_share, MOST_CUT, remedy))
+    if scripts:
+        unknown = sum(item.share * item.unknown for item in scripts)
+        found.append(_share("characters that the base's tokenizer does not know", unknown, MOST_UNKNOWN, _OTHER_BASE))
     return found
+
+
+def is_labelled(part: SplitFindings) -> bool:
+    """Say whether the rows have labels; documents and conversations have none."""
+    return "" not in part.labels
 
 
 def _count(name: str, found: Sequence[object], remedy: str) -> Gate:
@@ -48,10 +68,11 @@ def _share(name: str, value: float, limit: float, remedy: str) -> Gate:
     return Gate(name, value, limit, is_share=True, remedy=remedy)
 
 
-def warnings(splits: dict[str, SplitFindings], shared: Sequence[Shared]) -> list[str]:
+def warnings(splits: dict[str, SplitFindings], shared: Sequence[Shared], scripts: Sequence[ScriptFindings]) -> list[str]:
     """What a user should look at and no gate holds."""
     train = splits["train"]
-    return [*_repeated(splits, shared), *_label_warnings(splits), *_cut_warnings(train)]
+    labels = _label_warnings(splits) if is_labelled(train) else []
+    return [*_repeated(splits, shared), *labels, *_cut_warnings(train), *_script_warnings(scripts)]
 
 
 def _repeated(splits: dict[str, SplitFindings], shared: Sequence[Shared]) -> list[str]:
@@ -96,4 +117,18 @@ def _cut_warnings(train: SplitFindings) -> list[str]:
         return []
     shares = {label: cut / max(1, train.lengths.measured[label]) for label, cut in train.lengths.cut.items()}
     worst = max(shares, key=lambda label: shares[label])
-    return [f"train: {percent(share)} of the rows are cut at max_length; worst is {worst!r} with {percent(shares[worst])}"]
+    which = f"; worst is {worst!r} with {percent(shares[worst])}" if is_labelled(train) else ""
+    return [f"train: {percent(share)} of the rows are cut at max_length{which}"]
+
+
+def _script_warnings(scripts: Sequence[ScriptFindings]) -> list[str]:
+    found = []
+    for item in scripts:
+        if item.share >= COMMON_SCRIPT and item.in_bytes + item.unknown > MOST_BROKEN:
+            broken = [f"{percent(item.in_bytes)} in bytes"] if item.in_bytes else []
+            broken += [f"{percent(item.unknown)} unknown"] if item.unknown else []
+            found.append(
+                f"the base hardly reads {item.script}, {percent(item.share)} of the characters: {' and '.join(broken)}, "
+                f"{item.tokens:.1f} tokens per character; {_OTHER_BASE}"
+            )
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,13 @@ def _object(text: str) -> tuple[dict[str, Any], str | None]:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         return {}, f"is not a line of JSON: {error}"
-    return _sound(value) if isinstance(value, dict) else ({}, "expected a JSON object with named columns")
+    return record(value)
 
 
-def _sound(value: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
-    """The object, and its fault where it holds half a character (a lone ``\\ud83d``), which no file can hold."""
+def record(value: Any) -> tuple[dict[str, Any], str | None]:
+    """A JSON value as an object, and its fault where it is none or holds half a character (a lone ``\\ud83d``)."""
+    if not isinstance(value, dict):
+        return {}, "expected a JSON object with named columns"
     text = json.dumps(value, ensure_ascii=False)
     try:
         text.encode()
@@ -45,14 +47,19 @@ def _sound(value: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
 
 def column_types(path: Path, encoding: str) -> dict[str, pa.DataType]:
     """The columns of all lines together and the Arrow type that holds every value of each; InputError where no line is sound."""
+    return types_of(path, objects(path, encoding))
+
+
+def types_of(path: Path, records: Iterable[tuple[dict[str, Any], str | None]]) -> dict[str, pa.DataType]:
+    """The same of records that were read already."""
     kinds: dict[str, set[type]] = {}
     faults: list[str] = []
-    for value, fault in objects(path, encoding):
+    for value, fault in records:
         faults += [fault] if fault and not faults else []
         for key, inner in value.items():
             kinds.setdefault(key, set()).add(_kind(inner))
     if faults and not kinds:
-        raise InputError(str(path), f"no line is sound; the first one: {faults[0]}")
+        raise InputError(str(path), f"no row is sound; the first one: {faults[0]}")
     return {key: _arrow_type(found - {type(None)}) for key, found in kinds.items()}
 
 

@@ -94,6 +94,19 @@ def make_label_map(train_labels: Iterable[str], positive: str | None, display: D
     return LabelMap(tuple(names), positive, dict(display))
 
 
+def numbered_label_map(number: int, positive: str | None, display: Display) -> LabelMap:
+    """The labels ``1``, ``2`` … of so many options; none of them is the positive one."""
+    names = tuple(map(str, range(1, number + 1)))
+    faults = [
+        f"data.label_names: {name!r} is no option's number; these are {listing(names)}" for name in display if name not in names
+    ]
+    if positive is not None:
+        faults.append("data.positive_label: options have none; remove it")
+    if faults:
+        raise InputError("multiple-choice", faults)
+    return LabelMap(names, None, dict(display))
+
+
 def _ordered(names: set[str]) -> list[str]:
     try:
         if not any(math.isnan(float(name)) for name in names):  # which has no place among numbers

@@ -9,6 +9,7 @@ import numpy as np
 
 from tunebench.data.duplicates import NearIndex
 from tunebench.data.findings import Shared
+from tunebench.data.items import flat
 from tunebench.data.parts import Part, read_marked
 from tunebench.data.shingles import Shingles, joined, shingles
 
@@ -64,9 +65,7 @@ def pair_up(parts: Mapping[str, Part]) -> list[Leak]:
     return [Leak(parts[later], parts[earlier], sought[later]) for later, earlier in _PAIRS if later in parts and earlier in parts]
 
 
-def search_near(
-    leaks: Sequence[Leak], sought: Mapping[str, list[Shingles]], clean: Callable[[str], str], on_rows: Callable[[int], None]
-) -> int:
+def search_near(leaks: Sequence[Leak], sought: Mapping[str, list[Shingles]], on_rows: Callable[[int], None]) -> int:
     """Read the earlier splits once and find what is nearly the same; ``sought`` are the rows that are looked up, by split.
 
     Returns how many texts were boilerplate that was not held against everything it shares something with.
@@ -74,7 +73,8 @@ def search_near(
     indexes = {name: NearIndex(joined(found)) for name, found in sought.items()}
     earlier = {leak.earlier.name: leak.earlier for leak in leaks}
     marked = {name: part.mask(part.places[np.unique(part.texts, return_index=True)[1]]) for name, part in earlier.items()}
-    for name, places, texts in read_marked(earlier, marked, clean):
+    for name, places, items in read_marked(earlier, marked):
+        texts = [flat(item) for item in items]
         found = shingles(texts)
         for leak in leaks:
             if leak.earlier.name == name:

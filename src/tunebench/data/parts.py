@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from tunebench.data.scan import Scan, texts_at
+from tunebench.data.items import Item
+from tunebench.data.scan import Scan, items_at
 from tunebench.data.shingles import mix
 from tunebench.data.splits import cut_fraction, draw
 from tunebench.recipe.sources import Data, Fraction
@@ -106,17 +107,15 @@ def count_labels(part: Part) -> dict[str, int]:
     return dict(sorted(Counter(part.cells().labels).items(), key=lambda item: (-item[1], item[0])))
 
 
-def read_marked(
-    parts: Mapping[str, Part], marked: Mapping[str, np.ndarray], clean: Callable[[str], str]
-) -> Iterator[tuple[str, np.ndarray, list[str]]]:
-    """Read the files again, each once: split, places and texts of the rows that are marked, chunk by chunk."""
+def read_marked(parts: Mapping[str, Part], marked: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray, list[Item]]]:
+    """Read the files again, each once: split, places and items of the rows that are marked, chunk by chunk."""
     for scanned in {id(part.scan): part.scan for part in parts.values()}.values():
         names = [name for name in marked if parts[name].scan is scanned]
         wanted = np.logical_or.reduce([marked[name] for name in names]) if names else np.zeros(0, bool)
         if not wanted.any():
             continue
-        for places, texts in texts_at(scanned, wanted, clean):
+        for places, items in items_at(scanned, wanted):
             for name in names:
                 own = np.flatnonzero(marked[name][places])
                 if len(own):
-                    yield name, places[own], [texts[i] for i in own]
+                    yield name, places[own], [items[i] for i in own]

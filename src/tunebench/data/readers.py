@@ -1,4 +1,4 @@
-"""Reading tables as a stream of chunks: CSV, TSV, JSONL and Parquet, every row in order, none dropped.
+"""Reading tables as a stream of chunks: CSV, TSV, JSON, JSONL and Parquet, every row in order, none dropped.
 
 A row that is not sound (too many fields, a broken JSON line) stays in its place and carries its error;
 who reads decides whether that is a fault (training) or a result (prediction).
@@ -16,10 +16,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tunebench.data import delimited, encoding, jsonlines
+from tunebench.data import delimited, encoding, jsonlines, jsonlist
 from tunebench.errors import InputError, listing, nearest
 
-FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
+FORMATS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 CHUNK_ROWS = 2048
 LONGEST_TEXT = 10_000_000
 """Characters; a longer cell is taken for a mistake, as a tokenizer would need gigabytes and minutes for it."""
@@ -74,7 +74,7 @@ def open_table(path: str | Path, encoding: str | None = None, delimiter: str | N
             raise InputError(str(path), f"expected a file ending in {', '.join(FORMATS)}, found {suffix or 'none'}")
         if suffix == ".parquet":
             return _open_parquet(path)
-        open_one = _open_lines if suffix == ".jsonl" else _open_delimited
+        open_one = {".jsonl": _open_lines, ".json": _open_list}.get(suffix, _open_delimited)
         return open_one(path, encoding, delimiter)
     except pa.ArrowException as error:
         raise InputError(str(path), f"not a Parquet file: {error}") from None
@@ -190,6 +190,21 @@ def _open_lines(path: Path, told: str | None, _: str | None) -> TableReader:
         path,
         types,
         lambda: in_chunks((([value.get(key) for key in names], error) for value, error in jsonlines.objects(path, name)), names),
+        name,
+        remark=f"{path.name} is read as {name}" if not told and name != "utf-8" else None,
+    )
+
+
+def _open_list(path: Path, told: str | None, _: str | None) -> TableReader:
+    name = _encoding_of(path, told)
+    rows = jsonlist.records(path, name)
+    types = jsonlines.types_of(path, rows)
+    names = list(types)
+    _check_names(path, names)
+    return TableReader(
+        path,
+        types,
+        lambda: in_chunks((([value.get(key) for key in names], error) for value, error in rows), names),
         name,
         remark=f"{path.name} is read as {name}" if not told and name != "utf-8" else None,
     )

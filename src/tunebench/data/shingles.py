@@ -15,7 +15,7 @@ LEAST_WORDS = 8
 MOST_WORDS = 1000
 """Longer texts are compared by their first words."""
 
-_MOST_CHARACTERS = 20 * MOST_WORDS
+_CHARACTERS_A_WORD = 20
 _BATCH_CHARACTERS = 1_000_000
 # Scripts without spaces, of which every character counts as a word: Thai and Lao, Burmese, Khmer, kana, Han.
 _UNSPACED = (
@@ -39,9 +39,10 @@ class Shingles:
         return np.diff(self.bounds)
 
 
-def shingles(texts: Sequence[str]) -> Shingles:
-    """The sequences of three words of every text; case and punctuation do not matter."""
-    return joined([_distinct(*_sequences(batch), len(batch)) for batch in _batches([text[:_MOST_CHARACTERS] for text in texts])])
+def shingles(texts: Sequence[str], most_words: int = MOST_WORDS) -> Shingles:
+    """The sequences of three words of every text, of a long one those at its beginning; case and punctuation do not matter."""
+    begun = [text[: _CHARACTERS_A_WORD * most_words] for text in texts]
+    return joined([_distinct(*_sequences(batch, most_words), len(batch)) for batch in _batches(begun)])
 
 
 def joined(parts: Sequence[Shingles]) -> Shingles:
@@ -102,12 +103,12 @@ def _words(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return owners[starts], np.add.reduceat(spelled, np.searchsorted(word, np.arange(len(starts))))
 
 
-def _sequences(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _sequences(texts: Sequence[str], most_words: int) -> tuple[np.ndarray, np.ndarray]:
     """For every three words in a row: the place of their text, and their hash."""
     owners, hashes = _words(texts)
     counts = np.bincount(owners, minlength=len(texts))
     place = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
-    kept = (counts[owners] >= LEAST_WORDS) & (place < MOST_WORDS)
+    kept = (counts[owners] >= LEAST_WORDS) & (place < most_words)
     owners, hashes = owners[kept], hashes[kept]
     inside = owners[2:] == owners[:-2]
     chained = mix(mix(mix(hashes[:-2]) + hashes[1:-1]) + hashes[2:])

@@ -17,7 +17,7 @@ from tunebench.data.shingles import LEAST_WORDS, SHINGLE_WORDS
 from tunebench.data.weights import label_weights
 from tunebench.errors import InputError, listing
 from tunebench.recipe.sources import Data, Fraction
-from tunebench.recipe.spec import Recipe
+from tunebench.recipe.spec import TEXT_TASKS, Recipe
 
 _SHOWN = 60
 
@@ -30,9 +30,11 @@ def refusals(scans: Mapping[str, Scan], splits: Mapping[str, SplitFindings], rec
         found += [f"{name}: {kind}: {count:,}" for kind, count in scanned.unsound.items()]
         if scanned.doubled_ids:
             found.append(f"{name}: rows with the {scanned.source.id!r} of an earlier row: {scanned.doubled_ids:,}")
-    train = splits["train"].labels
+    if recipe.task in TEXT_TASKS or recipe.task == "multiple-choice":  # whose sound rows have the right labels, or none
+        return found
+    data, train = recipe.data, splits["train"].labels
     try:
-        labels = make_label_map(train, recipe.data.positive_label, recipe.data.label_names, "data")
+        labels = make_label_map(train, data.positive_label, data.label_names, "data")
         label_weights(recipe.settings.class_weight, labels, [name for name, count in train.items() for _ in range(count)])
     except InputError as error:
         found += [fault if fault.startswith("data.") else f"{error.subject}: {fault}" for fault in error.faults]

@@ -18,10 +18,10 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tunebench.data.readers import FORMATS
 from tunebench.errors import InputError, TunebenchError
 
 Write = Callable[[dict[str, list[Any]]], None]
+FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
 @contextlib.contextmanager

@@ -19,14 +19,16 @@ from transformers import PreTrainedModel
 
 from tunebench.data.labels import LabelMap
 from tunebench.errors import InputError
+from tunebench.model.int8 import to_int8
 from tunebench.model.methods import apply_method, expected_warnings, merge_adapter, trainable_state
 from tunebench.model.pretrained import is_decoder, load_merged, load_pretrained, padding_of
 from tunebench.model.residual import save_adapter
-from tunebench.model.torch_backend import TorchBackend, to_device
-from tunebench.predict.scorers import TokenScorer
-from tunebench.predict.tokenize import TextEncoder
+from tunebench.model.scoring import make_scorer, scoring
+from tunebench.model.torch_backend import to_device
+from tunebench.predict.scorers import Scorer
 from tunebench.predict.tokenizer_files import copy_tokenizer
-from tunebench.recipe.methods import ADAPTERS, Head
+from tunebench.recipe.methods import ADAPTERS, Head, ZeroShot
+from tunebench.recipe.resolve import pooling_of
 from tunebench.recipe.spec import Base, Recipe
 from tunebench.runs.bases import base_digest, base_folder, portable_base
 from tunebench.runs.run import Run
@@ -39,8 +41,10 @@ def compose(recipe: Recipe, labels: LabelMap, seed: int) -> tuple[nn.Module, lis
     """
     assert recipe.base is not None
     torch.manual_seed(seed)
-    model, new = load_pretrained(base_folder(recipe.base), labels, recipe.base.pooling)
-    composed = apply_method(model, recipe.method, recipe.base.pooling)
+    model, new = load_pretrained(base_folder(recipe.base), labels, pooling_of(recipe))
+    if isinstance(recipe.method, ZeroShot):
+        return to_device(model), new
+    composed = apply_method(model, recipe.method, pooling_of(recipe))
     if isinstance(recipe.method, Head):
         for name in new:  # a pooler that the checkpoint lacks is part of the head
             composed.get_parameter(name).requires_grad = True
@@ -65,7 +69,7 @@ def save_trained(model: nn.Module, run: Run, recipe: Recipe) -> Path:
             config.base_model_name_or_path = portable_base(recipe.base.model, run.path)
             config.revision = recipe.base.revision
             save_adapter(model, part)
-        elif isinstance(model, PreTrainedModel):
+        elif isinstance(model, PreTrainedModel) and not isinstance(recipe.method, ZeroShot):
             model.save_pretrained(str(part))
         copy_tokenizer(base, part, _tokenizer_settings(model, recipe.base, base))
     return run.weights
@@ -90,10 +94,11 @@ def load_saved(run: Run, form: str = "saved") -> Any:
     """
     recipe, manifest = run.recipe, run.manifest
     assert recipe.base is not None
+    pooling = pooling_of(recipe)
     if form != "saved":
-        return to_device(load_merged(run.path / form, recipe.base.pooling))
-    if recipe.method.kind not in ADAPTERS:
-        return to_device(load_merged(run.weights, recipe.base.pooling))
+        return to_device(load_merged(run.path / form, pooling))
+    if recipe.method.kind not in (*ADAPTERS, "zero-shot"):
+        return to_device(load_merged(run.weights, pooling))
     folder = base_folder(recipe.base)
     if base_digest(folder) != manifest["base"]["digest"]:
         raise InputError(
@@ -101,7 +106,9 @@ def load_saved(run: Run, form: str = "saved") -> Any:
             f"was trained on another {recipe.base.model!r} than the one in {folder}; "
             "fetch the base at the revision that the manifest names",
         )
-    base, _ = load_pretrained(folder, LabelMap.from_dict(manifest["labels"]), recipe.base.pooling)
+    base, _ = load_pretrained(folder, LabelMap.from_dict(manifest["labels"]), pooling)
+    if isinstance(recipe.method, ZeroShot):
+        return to_device(base)
     try:
         with expected_warnings():
             return to_device(PeftModel.from_pretrained(base, str(run.weights)))
@@ -109,27 +116,34 @@ def load_saved(run: Run, form: str = "saved") -> Any:
         raise InputError(str(run.weights), f"does not fit its base {folder}: {error}; train the run again") from None
 
 
-def open_scorer(run: Run, form: str = "saved", batch_size: int | None = None) -> TokenScorer:
-    """A scorer over a run's saved model: what ``predict``, ``evaluate`` and the proofs use."""
-    recipe, manifest = run.recipe, run.manifest
+def open_scorer(
+    run: Run, form: str = "saved", batch_size: int | None = None, *, for_proof: bool = False, int8: bool = False
+) -> Scorer:
+    """A scorer over a run's saved model: what ``predict`` and ``evaluate`` use, and the proofs, which need logits."""
+    recipe = scoring(run.recipe) if for_proof else run.recipe
     assert recipe.base is not None
     folder = run.weights if form == "saved" else run.path / form
-    model = load_saved(run, form)
     tokenizer = folder if (folder / "tokenizer.json").is_file() else base_folder(recipe.base)
-    encoder = TextEncoder(tokenizer, recipe.base.max_length, recipe.base.truncation_side)
-    return make_scorer(model, recipe, encoder, len(manifest["labels"]["names"]), batch_size)
+    model = to_int8(load_saved(run, form)) if int8 else load_saved(run, form)
+    return make_scorer(model, recipe, tokenizer, LabelMap.from_dict(run.manifest["labels"]), batch_size)
 
 
-def make_scorer(
-    model: nn.Module, recipe: Recipe, encoder: TextEncoder, num_labels: int, batch_size: int | None = None
-) -> TokenScorer:
-    """A scorer over a model in memory."""
+def scorer_for_proof(model: nn.Module, recipe: Recipe, labels: LabelMap) -> Scorer:
+    """A scorer over a model in memory that gives the logits a proof compares."""
     assert recipe.base is not None
-    pad_id = getattr(model.config, "pad_token_id", None)
-    if pad_id is None:
-        raise InputError("base.model", "its config names no pad_token_id, so texts of unequal length cannot share a batch")
-    backend = TorchBackend(model, recipe.base.pooling, int(pad_id))
-    return TokenScorer(encoder, backend, num_labels, batch_size or recipe.settings.per_device_eval_batch_size)
+    return make_scorer(model, scoring(recipe), base_folder(recipe.base), labels)
+
+
+@contextlib.contextmanager
+def untrained(model: nn.Module, recipe: Recipe, labels: LabelMap) -> Iterator[Scorer]:
+    """A scorer over the base as it was before training: without the adapter, or loaded anew."""
+    assert recipe.base is not None
+    folder = base_folder(recipe.base)
+    if isinstance(model, PeftModel):
+        with model.disable_adapter():
+            yield make_scorer(model, recipe, folder, labels)
+    else:
+        yield make_scorer(to_device(load_pretrained(folder, labels, pooling_of(recipe))[0]), recipe, folder, labels)
 
 
 @contextlib.contextmanager

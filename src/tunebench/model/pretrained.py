@@ -17,6 +17,7 @@ from tunebench.errors import InputError, listing
 from tunebench.model.tasks import MODEL_CLASSES
 from tunebench.predict.padding import Padding, choose_padding
 from tunebench.recipe.architectures import ARCHITECTURES
+from tunebench.recipe.resolve import CAUSAL
 
 _SAFELY: dict[str, Any] = {
     "dtype": torch.float32,
@@ -33,6 +34,11 @@ def load_pretrained(folder: Path, labels: LabelMap, pooling: str) -> tuple[PreTr
     than a head is missing: the base would be random.
     """
     with _quiet(folder, pooling):
+        if pooling == CAUSAL:
+            model, report = MODEL_CLASSES[pooling].from_pretrained(str(folder), output_loading_info=True, **_SAFELY)
+            _check_body(folder, model, sorted(report["missing_keys"]), pooling)
+            model.config.pad_token_id = padding_of(folder, model).id
+            return model, []
         model, report = MODEL_CLASSES[pooling].from_pretrained(
             str(folder),
             num_labels=len(labels.names),

@@ -73,13 +73,13 @@ SHAPES = (
     Shape(("google/gemma-2-2b", "gemma-2-2b"), "gemma2", _decoder(256000, 2304, 9216, 26, 8, 4, head_dim=256)),
     Shape(("google/gemma-3-1b-pt", "gemma-3-1b"), "gemma3_text", _decoder(262144, 1152, 6912, 26, 4, 1, head_dim=256)),
     Shape(
-        ("meta-llama/Meta-Llama-3-8B", "llama-3-8b"),
+        ("meta-llama/Meta-Llama-3-8B", "llama-3-8b", "meta-llama/Meta-Llama-3-8B-Instruct"),
         "llama",
         {"vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32}
         | {"num_attention_heads": 32, "num_key_value_heads": 8, "max_position_embeddings": 8192, "tie_word_embeddings": False},
     ),
     Shape(
-        ("meta-llama/Llama-2-13B-hf", "llama-2-13b"),
+        ("meta-llama/Llama-2-13B-hf", "llama-2-13b", "Bohanlu/Taigi-Llama-2-13B"),
         "llama",
         {"vocab_size": 32000, "hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 40}
         | {"num_attention_heads": 40, "num_key_value_heads": 40, "max_position_embeddings": 4096, "tie_word_embeddings": False},

@@ -3,17 +3,25 @@
 ``cls`` is the architecture's own ``…ForSequenceClassification``: a head on the first token, of a decoder on the last one
 that is no padding. ``mean`` is its ``…ForTokenClassification``: the mean over a text's tokens of a linear head equals that
 head on the mean state, so mean pooling needs no code of ours inside the saved model, and the folder opens with plain
-transformers (docs/decisions/0003).
+transformers (docs/decisions/0003). A causal language model (``none``) has its own output layer as head (model/causal.py).
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-MODEL_CLASSES = {"cls": AutoModelForSequenceClassification, "mean": AutoModelForTokenClassification}
+from tunebench.recipe.resolve import CAUSAL
+
+MODEL_CLASSES: dict[str, Any] = {
+    "cls": AutoModelForSequenceClassification,
+    "mean": AutoModelForTokenClassification,
+    CAUSAL: AutoModelForCausalLM,
+}
 
 
 def text_logits(model: nn.Module, pooling: str, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from tunebench.data.items import Item, from_json, to_json
 from tunebench.errors import TunebenchError
 
 
@@ -44,10 +46,16 @@ class ProofWorker:
         self._process.communicate()
         self._folder.cleanup()
 
-    def logits(self, run: Path, form: str, texts: list[str], batch_size: int) -> np.ndarray:
+    def logits(self, run: Path, form: str, items: Sequence[Item], batch_size: int) -> np.ndarray:
         """Logits ``(N, K)`` of a run's model as its files give it."""
         out = Path(self._folder.name) / "logits.safetensors"
-        request = {"run": str(run), "form": form, "texts": texts, "batch_size": batch_size, "out": str(out)}
+        request = {
+            "run": str(run),
+            "form": form,
+            "items": [to_json(item) for item in items],
+            "batch_size": batch_size,
+            "out": str(out),
+        }
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -71,8 +79,8 @@ def _answer(request: dict[str, Any]) -> None:
     from tunebench.model.bundle import open_scorer  # noqa: PLC0415 - the client must not import torch
     from tunebench.runs.run import Run  # noqa: PLC0415
 
-    scorer = open_scorer(Run(Path(request["run"])), request["form"], request["batch_size"])
-    save_file({"logits": scorer.score(request["texts"]).logits}, request["out"])
+    scorer = open_scorer(Run(Path(request["run"])), request["form"], request["batch_size"], for_proof=True)
+    save_file({"logits": scorer.score([from_json(item) for item in request["items"]]).logits}, request["out"])
 
 
 def main() -> None:

@@ -31,7 +31,12 @@ class PlannedStep:
     """One optimizer step: this rank's micro-batches, and the rows of the whole global step (all ranks)."""
 
     micros: list[Micro]
-    global_rows: int
+    rows: list[int]
+
+    @property
+    def global_rows(self) -> int:
+        """How many rows the global step has."""
+        return len(self.rows)
 
 
 def steps_per_epoch(num_rows: int, rows_per_step: int) -> int:
@@ -63,7 +68,7 @@ def training_plan(
 def _deal(rows: list[int], first_index: int, batch_size: int, world_size: int, rank: int) -> PlannedStep:
     parts = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
     micros = [Micro(first_index + i, part) for i, part in enumerate(parts) if i % world_size == rank]
-    return PlannedStep(micros, len(rows))
+    return PlannedStep(micros, rows)
 
 
 def prediction_plan(lengths: Sequence[int], max_rows: int, max_tokens: int = MAX_BATCH_TOKENS) -> list[list[int]]:

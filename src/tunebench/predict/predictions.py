@@ -9,31 +9,39 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tunebench.data.cleaning import Cleaner, text_fault
+from tunebench.data.items import Item
 from tunebench.data.labels import LabelMap
-from tunebench.data.readers import TableReader
+from tunebench.data.readers import Chunk, TableReader
+from tunebench.data.reading import Reading, items_in
 from tunebench.metrics import classification_scores, confusion_matrix
 from tunebench.predict.scorers import Scorer, Scores
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Answers for N rows: label names, probabilities ``(N, K)``, truncation, and errors where there is no answer."""
+    """Answers for N rows: label names, probabilities ``(N, K)``, truncation, and errors where there is no answer.
+
+    ``invalid`` marks rows for which a model wrote something that names no label; the recipe may say what then counts as
+    the answer. An answer that was written has no probabilities: they are not numbers.
+    """
 
     labels: LabelMap
     predicted: list[str | None]
     probabilities: np.ndarray
     truncated: list[bool]
     errors: list[str | None]
+    invalid: list[bool]
+
+    def probabilities_of(self, row: int) -> dict[str, float]:
+        """Probability per label of a row; none where it has no answer, or one that was written."""
+        found = self.probabilities[row]
+        return {} if np.isnan(found).any() else dict(zip(self.labels.names, found.tolist(), strict=True))
 
     def columns(self) -> dict[str, list[Any]]:
         """``predicted``, ``probability_<label>`` …, ``truncated``, ``error``; no answer is an empty cell."""
-        sound = [error is None for error in self.errors]
         found: dict[str, list[Any]] = {"predicted": list(self.predicted)}
         for i, name in enumerate(self.labels.names):
-            found[f"probability_{name}"] = [
-                float(row[i]) if ok else None for row, ok in zip(self.probabilities, sound, strict=True)
-            ]
+            found[f"probability_{name}"] = [None if np.isnan(row[i]) else float(row[i]) for row in self.probabilities]
         return found | {"truncated": list(self.truncated), "error": list(self.errors)}
 
 
@@ -44,47 +52,59 @@ def prediction_types(labels: LabelMap) -> dict[str, pa.DataType]:
 
 
 def answer(labels: LabelMap, scores: Scores) -> Predictions:
-    """The most probable label of every row."""
-    best = scores.logits.argmax(axis=1) if len(scores.logits) else np.zeros(0, dtype=np.int64)
-    names: list[str | None] = [labels.names[int(i)] for i in best]
-    return Predictions(labels, names, scores.probabilities, scores.truncated, [None] * len(names))
+    """The most probable label of every row, or the one that was written for it."""
+    number = len(scores.truncated)
+    errors = list(scores.errors or [None] * number)
+    if scores.answers is None:
+        best = scores.logits.argmax(axis=1).tolist() if number else []
+        names = [None if error else labels.names[i] for i, error in zip(best, errors, strict=True)]
+        return Predictions(labels, names, scores.probabilities, scores.truncated, errors, [False] * number)
+    written = [None if error else place for place, error in zip(scores.answers, errors, strict=True)]
+    invalid = scores.invalid or [place is None and error is None for place, error in zip(written, errors, strict=True)]
+    for i, text in enumerate(scores.generated or [""] * number):
+        if written[i] is None and errors[i] is None:
+            errors[i] = f"the generated text {text!r} names no label"
+    nothing = np.full((number, len(labels.names)), np.nan)
+    found = [None if place is None else labels.names[place] for place in written]
+    return Predictions(labels, found, nothing, scores.truncated, errors, list(invalid))
 
 
-def predict_texts(
-    scorer: Scorer, labels: LabelMap, texts: Sequence[Any], clean: Cleaner, errors: Sequence[str | None] | None = None
+def predict_items(
+    scorer: Scorer, labels: LabelMap, items: Sequence[Item | None], errors: Sequence[str | None] | None = None
 ) -> Predictions:
-    """Predict all rows in order; a row that cannot be scored (no text, a broken line) carries its error instead.
-
-    ``texts`` are as they stand in a file; ``clean`` makes of them what the model was trained on.
-    """
-    problems = [
-        error or (f"the text {fault}" if (fault := text_fault(text, clean)) else None)
-        for text, error in zip(texts, errors or [None] * len(texts), strict=True)
-    ]
+    """Predict all rows in order; a row that has an error (no text, a broken line) keeps it and is not scored."""
+    number, problems = len(items), list(errors or [None] * len(items))
     places = [i for i, problem in enumerate(problems) if problem is None]
-    scored = answer(labels, scorer.score([clean(str(texts[i])) for i in places]))
-    predicted: list[str | None] = [None] * len(texts)
-    truncated = [False] * len(texts)
-    probabilities = np.full((len(texts), len(labels.names)), np.nan)
+    scored = answer(labels, scorer.score([items[i] for i in places]))
+    predicted: list[str | None] = [None] * number
+    truncated, invalid = [False] * number, [False] * number
+    probabilities = np.full((number, len(labels.names)), np.nan)
     for i, place in enumerate(places):
-        predicted[place], truncated[place], probabilities[place] = (
-            scored.predicted[i],
-            scored.truncated[i],
-            scored.probabilities[i],
-        )
-    return Predictions(labels, predicted, probabilities, truncated, problems)
+        predicted[place], truncated[place], problems[place] = scored.predicted[i], scored.truncated[i], scored.errors[i]
+        probabilities[place], invalid[place] = scored.probabilities[i], scored.invalid[i]
+    return Predictions(labels, predicted, probabilities, truncated, problems, invalid)
 
 
 def score_answers(found: Predictions, gold: Sequence[str]) -> dict[str, Any]:
-    """Scores of the answers against the true labels, with the rows that have no answer counted apart."""
-    answered = [(expected, name) for expected, name in zip(gold, found.predicted, strict=True) if name is not None]
-    labels = found.labels
+    """Scores of the answers against the true labels.
+
+    A row that could not be scored is counted as ``unscored``, and apart from all else. One whose generated text names no
+    label is ``invalid``: it was asked, so it belongs to ``n`` and is wrong, unless the recipe puts a label in its place.
+    """
+    labels, answered, missed = found.labels, list[tuple[str, str]](), list[str]()
+    for expected, name, invalid in zip(gold, found.predicted, found.invalid, strict=True):
+        if name is not None:
+            answered.append((expected, name))
+        elif invalid:
+            missed.append(expected)
     matrix = confusion_matrix(
-        labels.ids(gold_name for gold_name, _ in answered), labels.ids(name for _, name in answered), len(labels.names)
+        labels.ids(expected for expected, _ in answered), labels.ids(name for _, name in answered), len(labels.names)
     )
-    return classification_scores(matrix, labels.names, labels.positive) | {
+    lost = np.bincount(labels.ids(missed), minlength=len(labels.names))
+    return classification_scores(matrix, labels.names, labels.positive, lost) | {
         "truncated": sum(found.truncated),
-        "unscored": len(gold) - len(answered),
+        "unscored": len(gold) - len(answered) - len(missed),
+        "invalid": sum(found.invalid),
     }
 
 
@@ -106,13 +126,20 @@ def output_names(columns: Sequence[str], labels: LabelMap) -> dict[str, str]:
     return names
 
 
-def predict_table(
-    reader: TableReader, text: str, scorer: Scorer, labels: LabelMap, clean: Cleaner
-) -> Iterator[tuple[dict[str, list[Any]], Predictions]]:
-    """Stream a table: per chunk the output columns (input first) and the predictions. Rows in = rows out, in order."""
+def predict_table(reader: TableReader, reading: Reading, scorer: Scorer, labels: LabelMap) -> Iterator[tuple[Chunk, Predictions]]:
+    """Stream a table: per chunk its rows and the predictions. Rows in = rows out, in order."""
     for chunk in reader.chunks():
-        predictions = predict_texts(scorer, labels, chunk.columns[text], clean, chunk.errors)
-        yield beside_input(chunk.columns, predictions), predictions
+        yield chunk, predict_items(scorer, labels, *items_in(chunk, reading))
+
+
+def kept_items(reader: TableReader, reading: Reading, labels: LabelMap) -> list[Item]:
+    """The items of a table that ``beside_input`` made, where a column of the input may have another name."""
+    names = output_names(list(reading.columns.values()), labels)
+    return [
+        reading.item({column: chunk.columns[name][i] for column, name in names.items()})
+        for chunk in reader.chunks()
+        for i in range(len(chunk))
+    ]
 
 
 def beside_input(columns: Mapping[str, list[Any]], predictions: Predictions) -> dict[str, list[Any]]:

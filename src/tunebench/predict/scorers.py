@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from tunebench.predict.plan import prediction_plan
-from tunebench.predict.tokenize import TextEncoder
+from tunebench.predict.tokenize import Encoded
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Per text: logits ``(N, K)`` float32 in label order, and whether the text was cut."""
+    """Per item: logits ``(N, K)`` float32 in label order, and whether it was cut.
+
+    ``errors`` says why an item could not be scored (its logits are not numbers then). Where the answer was written
+    instead of scored, ``generated`` holds what was written and ``answers`` the label's id that was found in it, None where
+    there is none; ``invalid`` marks those also where a label was put in their place. There are no logits then.
+    """
 
     logits: np.ndarray
     truncated: list[bool]
+    errors: list[str | None] | None = None
+    answers: list[int | None] | None = None
+    generated: list[str] | None = None
+    invalid: list[bool] | None = None
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -28,10 +37,18 @@ class Scores:
 
 
 class Scorer(Protocol):
-    """Anything that turns texts into logits, whatever computes them."""
+    """Anything that turns items into logits, whatever computes them."""
 
-    def score(self, texts: Sequence[str]) -> Scores:
-        """Logits of all texts, in order; neighbours and batch size change nothing."""
+    def score(self, items: Sequence[Any], /) -> Scores:
+        """Logits of all items, in order; neighbours and batch size change nothing."""
+        ...
+
+
+class Encoder(Protocol):
+    """Turns items into token ids."""
+
+    def encode(self, items: Sequence[Any], /) -> Encoded:
+        """Ids of all items, in order."""
         ...
 
 
@@ -48,20 +65,22 @@ class Backend(Protocol):
 class TokenScorer:
     """Tokenizes, batches by length, asks a backend, and puts rows back in their order."""
 
-    def __init__(self, encoder: TextEncoder, backend: Backend, num_labels: int, batch_size: int) -> None:
+    def __init__(self, encoder: Encoder, backend: Backend, num_labels: int, batch_size: int) -> None:
         self.encoder, self.backend, self.num_labels, self.batch_size = encoder, backend, num_labels, batch_size
 
-    def score(self, texts: Sequence[str]) -> Scores:
-        """Logits of all texts, in order."""
-        encoded = self.encoder.encode(texts)
-        return Scores(score_ids(self.backend, encoded.ids, self.num_labels, self.batch_size), encoded.truncated)
+    def score(self, items: Sequence[Any], /) -> Scores:
+        """Logits of all items, in order."""
+        encoded = self.encoder.encode(items)
+        return Scores(score_ids(self.backend, encoded.ids, self.num_labels, self.batch_size), encoded.truncated, encoded.errors)
 
 
 def score_ids(backend: Backend, ids: Sequence[Sequence[int]], num_labels: int, batch_size: int) -> np.ndarray:
-    """Logits ``(N, K)`` of token ids, in order, computed in length-sorted batches."""
-    logits = np.zeros((len(ids), num_labels), dtype=np.float32)
-    for batch in prediction_plan([len(row) for row in ids], batch_size):
-        logits[batch] = backend.logits([ids[row] for row in batch])
+    """Logits ``(N, K)`` of token ids, in order, computed in length-sorted batches; no numbers where there are no ids."""
+    logits = np.full((len(ids), num_labels), np.nan, dtype=np.float32)
+    sound = [place for place, row in enumerate(ids) if row]
+    for batch in prediction_plan([len(ids[place]) for place in sound], batch_size):
+        places = [sound[i] for i in batch]
+        logits[places] = backend.logits([ids[place] for place in places])
     return logits
 
 
@@ -76,6 +95,6 @@ class ConstantScorer:
         """One share per label."""
         return len(self._logits)
 
-    def score(self, texts: Sequence[str]) -> Scores:
-        """The same logits for every text."""
-        return Scores(np.tile(self._logits, (len(texts), 1)), [False] * len(texts))
+    def score(self, items: Sequence[Any], /) -> Scores:
+        """The same logits for every item."""
+        return Scores(np.tile(self._logits, (len(items), 1)), [False] * len(items))

@@ -11,10 +11,14 @@ from tunebench.predict.tokenizer_files import open_tokenizer
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids per text, cut to ``max_length``, and which texts lost tokens by it."""
+    """Token ids per text, cut to ``max_length``, and which texts lost tokens by it.
+
+    ``errors`` says which items have no ids, and why.
+    """
 
     ids: list[list[int]]
     truncated: list[bool]
+    errors: list[str | None] | None = None
 
     @property
     def lengths(self) -> list[int]:
@@ -44,16 +48,22 @@ class TextEncoder:
         found = self._tokenizer.encode_batch(list(texts))
         if self._side == "middle":
             long = [len(item.ids) > self._max_length for item in found]
-            cut = [self._without_middle(item.ids) if is_long else item.ids for item, is_long in zip(found, long, strict=True)]
+            cut = [
+                keep_of(item.ids, self._max_length, "middle") if is_long else item.ids
+                for item, is_long in zip(found, long, strict=True)
+            ]
         else:
             long, cut = [bool(item.overflowing) for item in found], [item.ids for item in found]
         return Encoded([ids or self._nothing for ids in cut], long)
 
-    def _without_middle(self, ids: list[int]) -> list[int]:
-        """The beginning and the end, special tokens among them, in equal shares."""
-        tail = self._max_length // 2
-        return ids[: self._max_length - tail] + ids[-tail:]
-
     def _unknown(self) -> int:
         name = getattr(self._tokenizer.model, "unk_token", None)
         return (self._tokenizer.token_to_id(name) if name else None) or 0
+
+
+def keep_of(ids: Sequence[int], number: int, side: str) -> list[int]:
+    """``number`` of the ids, the others cut off that ``side``; of the middle the beginning and the end in equal shares."""
+    if side == "right":
+        return list(ids[:number])
+    tail = number if side == "left" else number // 2
+    return list(ids[: number - tail]) + (list(ids[-tail:]) if tail else [])

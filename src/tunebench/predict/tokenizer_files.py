@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from tunebench.errors import InputError
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 """Files that travel with every saved model, where the base has them."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tunebench.errors import listing, nearest
-from tunebench.recipe import methods, sources, spec
+from tunebench.recipe import methods, sources, spec, stages
 from tunebench.recipe.trainer_keys import TRAINER_KEYS
 
 _SHOWN_CHARACTERS = 80
@@ -25,7 +25,8 @@ _EXPECTED = {
     "model_attributes_type": "settings such as {{kind: lora}}",
     "string_pattern_mismatch": "letters, digits, '.', '_' or '-' (at most 100, first a letter or digit)",
     "string_too_short": "text that is not empty",
-    "too_short": "a list that is not empty",
+    "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
     "literal_error": "{expected}",
     "greater_than": "more than {gt}",
     "greater_than_equal": "at least {ge}",
@@ -37,12 +38,28 @@ _SOURCE = "a file, or {file: …} with columns of its own"
 SPLIT_KINDS: dict[str, type[BaseModel]] = {"path": BaseModel, "file": sources.SplitFile, "fraction": sources.Fraction}
 
 
-def explain_faults(errors: Sequence[dict[str, Any]]) -> list[str]:
+def explain_staged(errors: Sequence[dict[str, Any]], settings: dict[str, Any]) -> list[str]:
+    """The same of a staged recipe: faults of a stage begin with its name, ``stages.cpt.train.max_steps: …``."""
+    faults = explain_faults([item for item in errors if not _stands_in_stage(item)], stages.StagedRecipe)
+    given = settings["stages"] if isinstance(settings["stages"], list) else []
+    for number, stage in enumerate(given):
+        own = stage.get("name") if isinstance(stage, dict) else None
+        inner = [item | {"loc": item["loc"][2:]} for item in errors if _stands_in_stage(item) and item["loc"][1] == number]
+        place = f"stages.{own if isinstance(own, str) and own else number + 1}"
+        faults += [f"{place}{'' if fault.startswith(':') else '.'}{fault}" for fault in explain_faults(inner, stages.Stage)]
+    return faults
+
+
+def _stands_in_stage(item: dict[str, Any]) -> bool:
+    return len(item["loc"]) > 1 and item["loc"][0] == "stages" and isinstance(item["loc"][1], int)
+
+
+def explain_faults(errors: Sequence[dict[str, Any]], root: type[BaseModel] = spec.Recipe) -> list[str]:
     """One line per fault. What pydantic says once per alternative of a setting becomes one line with all of them."""
     faults: list[str] = []
     wrong: dict[str, tuple[list[str], str]] = {}  # key -> what it might have been, what it is
     for item in errors:
-        path, owner = _place(item["loc"])
+        path, owner = _place(item["loc"], root)
         where = ".".join(path)
         kind = item["type"].startswith("union_tag") and path[0] == "method"
         if kind or item["type"] in ("extra_forbidden", "missing", "value_error"):
@@ -86,9 +103,9 @@ def _expectation(item: dict[str, Any], path: list[str]) -> str:
     if (
         item["type"] in ("model_type", "union_tag_invalid", "union_tag_not_found")
         and path[:1] == ["data"]
-        and path[-1] in ("train", "validation", "test")
+        and path[-1] in sources.SPLITS
     ):
-        return _SOURCE if path[-1] == "train" else _SPLIT
+        return _SOURCE if path[-1] in ("train", "predict") else _SPLIT
     if item["type"] in _EXPECTED:
         return _EXPECTED[item["type"]].format(**item.get("ctx", {}))
     message = str(item["msg"]).removeprefix("Input should be ")
@@ -99,6 +116,10 @@ def _unknown(path: list[str], owner: type[BaseModel] | None) -> str:
     key = path[-1]
     if key in TRAINER_KEYS:
         return f"not a key of a recipe: {'here it is ' if TRAINER_KEYS[key].startswith('`') else ''}{TRAINER_KEYS[key]}"
+    if len(path) == 1 and owner is stages.StagedRecipe and key in stages.Stage.model_fields:
+        return "stands in each stage; move it below stages"
+    if len(path) == 1 and owner is stages.Stage and key in stages.StagedRecipe.model_fields:
+        return "is the same for all stages; move it above stages"
     kinds = [name for name, kind in methods.method_kinds().items() if key in kind.model_fields]
     elsewhere = [dotted for dotted in spec.all_keys() if dotted.split(".")[-1] == key and dotted != ".".join(path)]
     if path[0] == "method" and kinds:
@@ -116,16 +137,16 @@ def _help(owner: type[BaseModel] | None, key: str) -> str:
     return text[0].lower() + text[1:]
 
 
-def _place(loc: Sequence[Any]) -> tuple[list[str], type[BaseModel] | None]:
+def _place(loc: Sequence[Any], root: type[BaseModel]) -> tuple[list[str], type[BaseModel] | None]:
     """Key path without pydantic's union tags, and the group of settings that the last key stands in."""
     path: list[str] = []
-    owner: type[BaseModel] | None = spec.Recipe
-    current: type[BaseModel] | None = spec.Recipe
+    owner: type[BaseModel] | None = root
+    current: type[BaseModel] | None = root
     kinds = methods.method_kinds()
     for part in loc:
         if part == "[key]" or (path[:1] == ["method"] and str(part).startswith(("list[", "literal[", "str"))):
             continue
-        if part in SPLIT_KINDS and path[:1] == ["data"] and path[-1] in ("train", "validation", "test") and current is None:
+        if part in SPLIT_KINDS and path[:1] == ["data"] and path[-1] in sources.SPLITS and current is None:
             current = SPLIT_KINDS[str(part)]
             continue
         if part in kinds and path == ["method"]:
@@ -133,5 +154,11 @@ def _place(loc: Sequence[Any]) -> tuple[list[str], type[BaseModel] | None]:
             continue
         owner = current
         path.append(str(part))
-        current = spec.settings_group(owner, str(part))
+        current = _settings_group(owner, str(part))
     return path, owner
+
+
+def _settings_group(owner: type[BaseModel] | None, key: str) -> type[BaseModel] | None:
+    if owner is stages.Stage and key == "base":
+        return stages.StageBase
+    return spec.settings_group(spec.Recipe if owner in (stages.Stage, stages.StagedRecipe) else owner, key)

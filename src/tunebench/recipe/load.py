@@ -13,13 +13,14 @@ import yaml
 from pydantic import ValidationError
 
 from tunebench.errors import InputError, listing, nearest
-from tunebench.recipe import closed, methods, sources, spec
-from tunebench.recipe.faults import explain_faults, kind_of
+from tunebench.recipe import closed, methods, sources, spec, stages
+from tunebench.recipe.faults import explain_faults, explain_staged, kind_of
 
 _FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
 _INT = re.compile(r"^[-+]?[0-9]+$|^0o[0-7]+$|^0x[0-9a-fA-F]+$")
 _MOST_BYTES, _MOST_NUMBER = 1_000_000, 2**63 - 1
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
+AnyRecipe = spec.Recipe | stages.StagedRecipe
 
 
 class _Loader(yaml.SafeLoader):
@@ -116,17 +117,28 @@ def presets() -> dict[str, str]:
 
 
 def load_recipe(source: str, overrides: Sequence[str] = ()) -> spec.Recipe:
-    """The recipe in a file, or the preset of that name, with ``section.key=value`` overrides applied.
+    """The recipe of one stage in a file, or the preset of that name, with ``section.key=value`` overrides applied.
 
     Relative data paths and local base folders are made absolute against the recipe's own folder.
     Raises InputError with every fault of the recipe.
     """
+    recipe = load_any(source, overrides)
+    if isinstance(recipe, stages.StagedRecipe):
+        raise InputError(
+            source,
+            f"has {len(recipe.stages)} stages, and this takes a recipe of one; a stage that is trained has one in its run",
+        )
+    return recipe
+
+
+def load_any(source: str, overrides: Sequence[str] = ()) -> AnyRecipe:
+    """The recipe in a file or the preset of that name, of one stage or of several; ``stages.NAME.key=value`` overrides one's."""
     text, folder = _read(source)
     settings = parse_yaml(text, source)
     if not isinstance(settings, dict):
         raise InputError(source, f"expected settings such as `name: my-run`, found {kind_of(settings)}")
     _apply_overrides(settings, overrides)
-    return anchor_paths(validate(settings, source), folder)
+    return anchored(validate_any(settings, source), folder)
 
 
 def _read(source: str) -> tuple[str, Path]:
@@ -157,6 +169,16 @@ def validate(settings: dict[str, Any], subject: str) -> spec.Recipe:
         raise InputError(subject, explain_faults([dict(item) for item in error.errors()])) from None
 
 
+def validate_any(settings: dict[str, Any], subject: str) -> AnyRecipe:
+    """The same for a recipe that may have stages."""
+    if "stages" not in settings:
+        return validate(settings, subject)
+    try:
+        return stages.StagedRecipe.model_validate(settings)
+    except ValidationError as error:
+        raise InputError(subject, explain_staged([dict(item) for item in error.errors()], settings)) from None
+
+
 def method_from(kind: str, overrides: Sequence[str]) -> methods.Method:
     """A method by its kind with ``key=value`` or ``method.key=value`` overrides, for commands without a recipe."""
     settings: dict[str, Any] = {"method": {"kind": kind}}
@@ -165,21 +187,29 @@ def method_from(kind: str, overrides: Sequence[str]) -> methods.Method:
     return validate(probe, f"--method {kind}").method
 
 
-def anchor_paths(recipe: spec.Recipe, folder: Path) -> spec.Recipe:
+def anchored(recipe: AnyRecipe, folder: Path) -> AnyRecipe:
     """The recipe with its relative files made absolute against ``folder``; hub ids stay as they are."""
-    splits = {} if recipe.data.dataset else {key: getattr(recipe.data, key) for key in ("train", "validation", "test")}
-    data = {key: _anchored(value, folder) for key, value in splits.items() if isinstance(value, str)} | {
-        key: value.model_copy(update={"file": _anchored(value.file, folder)})
-        for key, value in splits.items()
-        if isinstance(value, sources.SplitFile)
-    }
-    update: dict[str, Any] = {"data": recipe.data.model_copy(update=data)}
-    if recipe.base is not None and os.path.exists(_anchored(recipe.base.model, folder)):
-        update["base"] = recipe.base.model_copy(update={"model": _anchored(recipe.base.model, folder)})
+    update: dict[str, Any] = {}
+    if recipe.base is not None and os.path.exists(_absolute(recipe.base.model, folder)):
+        update["base"] = recipe.base.model_copy(update={"model": _absolute(recipe.base.model, folder)})
+    if isinstance(recipe, stages.StagedRecipe):
+        update["stages"] = [item.model_copy(update={"data": _anchored_data(item.data, folder)}) for item in recipe.stages]
+    else:
+        update["data"] = _anchored_data(recipe.data, folder)
     return recipe.model_copy(update=update)
 
 
-def dump_recipe(recipe: spec.Recipe) -> str:
+def _anchored_data(data: sources.Data, folder: Path) -> sources.Data:
+    splits = {} if data.dataset else {key: getattr(data, key) for key in sources.SPLITS}
+    update = {key: _absolute(value, folder) for key, value in splits.items() if isinstance(value, str)} | {
+        key: value.model_copy(update={"file": _absolute(value.file, folder)})
+        for key, value in splits.items()
+        if isinstance(value, sources.SplitFile)
+    }
+    return data.model_copy(update=update)
+
+
+def dump_recipe(recipe: AnyRecipe) -> str:
     """The recipe as YAML that loads to an equal recipe."""
     return dump_yaml(recipe.model_dump(mode="json", exclude_none=True))
 
@@ -189,7 +219,7 @@ def dump_yaml(value: Any) -> str:
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
-def _anchored(path: str, folder: Path) -> str:
+def _absolute(path: str, folder: Path) -> str:
     return path if path.startswith(closed.STARTER) else str((folder / os.path.expanduser(path)).resolve())
 
 
@@ -200,11 +230,22 @@ def _apply_overrides(settings: dict[str, Any], overrides: Iterable[str]) -> None
         if not equals or not all(keys):
             raise InputError("--set", f"expected section.key=value, found {override!r}")
         target = settings
-        for key in keys[:-1]:
+        for number, key in enumerate(keys[:-1]):
             inner = target.get(key)
             if inner is None:
                 inner = target[key] = {}
+            if number == 0 and key == "stages" and isinstance(inner, list):
+                inner = _stages_by_name(inner, dotted, keys)
             if not isinstance(inner, dict):
                 raise InputError("--set", f"{dotted}: {key!r} holds {kind_of(inner)}, not settings")
             target = inner
         target[keys[-1]] = parse_yaml(text, f"--set {dotted}")
+
+
+def _stages_by_name(given: list[Any], dotted: str, keys: Sequence[str]) -> dict[str, Any]:
+    named = {str(item.get("name")): item for item in given if isinstance(item, dict)}
+    if keys[1] not in named:
+        raise InputError("--set", f"{dotted}: no stage of that name; stages are {listing(named)}")
+    if len(keys) == 2:
+        raise InputError("--set", f"{dotted}: which setting of the stage? Write one such as {dotted}.train.max_steps=5")
+    return named

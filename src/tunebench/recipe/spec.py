@@ -32,6 +32,9 @@ def _as_trackers(value: Any) -> Any:
     return value
 
 
+Trackers = Annotated[list[Tracker], BeforeValidator(_as_trackers, json_schema_input_type=str | list[str])]
+
+
 class Base(Spec):
     """The pretrained model and its tokenizer."""
 
@@ -129,7 +132,7 @@ class Recipe(Spec):
     method: Method
     train: Train | None = Field(None, description="How the method is trained; the baselines have no such settings.")
 
-    report_to: Annotated[list[Tracker], BeforeValidator(_as_trackers, json_schema_input_type=str | list[str])] = Field(
+    report_to: Trackers = Field(
         default_factory=list, description="Trackers that get a copy of the curves: `tensorboard`, `wandb`, `trackio`, or none."
     )
 
@@ -184,8 +187,9 @@ def task_faults(recipe: Recipe) -> list[str]:
         faults += data.choice_faults()
     elif data.choices is not None:
         faults.append("data.choices: belongs to task: multiple-choice; remove it")
-    if task in TEXT_TASKS and data.predict is not None:
-        faults.append(f"data.predict: {task} answers nothing; remove it")
+    if task in TEXT_TASKS:
+        unused = {"predict": data.predict, "positive_label": data.positive_label, "label_names": data.label_names or None}
+        faults += [f"data.{key}: {task} has no labels; remove it" for key, value in unused.items() if value is not None]
     return faults + training_faults(recipe)
 
 

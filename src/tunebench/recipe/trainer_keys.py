@@ -63,5 +63,4 @@ TRAINER_KEYS: dict[str, str] = {
     "label2id": "labels are names; their order is derived from the training rows",
     "id2label": "`data.label_names` for display; ids never show",
     "num_labels": "derived from the training rows",
-    "stages": "not in this version: a recipe has one stage",
 }

@@ -10,9 +10,35 @@ from tunebench.recipe.architectures import ARCHITECTURES
 from tunebench.recipe.closed import PACKAGE, STARTER
 from tunebench.recipe.load import dump_yaml
 from tunebench.recipe.methods import ADAPTERS
-from tunebench.recipe.spec import Base, Recipe
+from tunebench.recipe.resolve import CAUSAL, pooling_of
+from tunebench.recipe.sources import SPLITS
+from tunebench.recipe.spec import CAUSAL_TASKS, Base, Recipe
 from tunebench.runs.bases import is_public, portable_base
+from tunebench.runs.causal_card import asking_lines
 from tunebench.runs.run import Run
+
+_NAMES = {
+    "accuracy": "Accuracy",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f1": "F1",
+    "f1_macro": "Macro F1",
+    "perplexity_per_token": "Perplexity per token",
+    "perplexity_per_character": "Perplexity per character",
+}
+_INDEXED = {"accuracy", "f1_macro", "perplexity_per_token"}
+_CLASSES = {
+    "cls": "AutoModelForSequenceClassification",
+    "mean": "AutoModelForTokenClassification",
+    CAUSAL: "AutoModelForCausalLM",
+}
+_CLEANED = {
+    "html": "HTML tags become spaces and entities characters",
+    "urls": "addresses are taken out",
+    "paragraph_numbers": "numbers that paragraphs begin with go",
+    "punctuation": "letters, marks and spaces are written in one way",
+}
+"""What the settings of ``data.clean`` do to a text."""
 
 
 def model_card(run: Run, metrics: dict[str, Any], *, merged: bool = False, repository: str | None = None) -> str:
@@ -23,26 +49,19 @@ def model_card(run: Run, metrics: dict[str, Any], *, merged: bool = False, repos
     recipe, manifest = run.recipe, run.manifest
     assert recipe.base is not None
     head = dump_yaml(_front_matter(recipe, metrics, merged=merged))
-    labels = "\n".join(f"- {i}: {json.dumps(name, ensure_ascii=False)}" for i, name in enumerate(manifest["labels"]["names"]))
     return f"""---
 {head}---
 
 # {recipe.name}
 
-{_sentence(recipe, merged=merged)} Fine-tuned with tunebench from the recipe below. Proofs that the saved weights
+{_sentence(recipe, merged=merged)} Made with tunebench from the recipe below. Proofs that the saved weights
 are the ones that were scored: {_proofs(metrics)}.
 
 ## Scores
 
 {_scores(metrics)}
 
-## Labels
-
-By their place in the logits:
-
-{labels}
-
-## Use without tunebench
+{_labels(manifest["labels"]["names"], recipe)}## Use without tunebench
 
 {"With the packages that this page's front matter names:" if repository else "In the run directory, the folder above this one:"}
 
@@ -61,24 +80,34 @@ The base's files have the sha256 `{manifest["base"]["digest"]}` (see `manifest.j
 """
 
 
+def _labels(names: list[str], recipe: Recipe) -> str:
+    if not names:
+        return ""
+    listed = "\n".join(f"- {i}: {_quoted(name)}" for i, name in enumerate(names))
+    place = "answers below" if recipe.task in CAUSAL_TASKS else "logits"
+    return f"## Labels\n\nBy their place in the {place}:\n\n{listed}\n\n"
+
+
 def _front_matter(recipe: Recipe, metrics: dict[str, Any], *, merged: bool) -> dict[str, Any]:
     adapter = recipe.method.kind in ADAPTERS and not merged
     test = metrics.get("test")
-    head: dict[str, Any] = {"library_name": "peft" if adapter else "transformers", "pipeline_tag": "text-classification"}
+    kind = "text-generation" if recipe.task in CAUSAL_TASKS else "text-classification"
+    head: dict[str, Any] = {"library_name": "peft" if adapter else "transformers", "pipeline_tag": kind}
     if recipe.base and is_public(recipe.base.model):
         head["base_model"] = recipe.base.model
     head["tags"] = ["tunebench", recipe.method.kind]
     if test:
         found = [
-            {"type": kind, "name": name, "value": round(test[kind]["value"], 4)}
-            for kind, name in (("accuracy", "Accuracy"), ("f1_macro", "Macro F1"))
+            {"type": key, "name": name, "value": round(test[key]["value"], 4)}
+            for key, name in _NAMES.items()
+            if key in _INDEXED & set(test)
         ]
         head["model-index"] = [
             {
                 "name": recipe.name,
                 "results": [
                     {
-                        "task": {"type": "text-classification"},
+                        "task": {"type": "text-classification" if "accuracy" in test else kind},
                         "dataset": {"name": _data_name(recipe), "type": "custom", "split": "test"},
                         "metrics": found,
                     }
@@ -98,13 +127,21 @@ def _sentence(recipe: Recipe, *, merged: bool) -> str:
     if isinstance(recipe.method, Adapter):
         title = recipe.method.title
         return f"{base} with the {title} update folded in." if merged else f"{title} adapter for {base}."
-    kinds = {"full": f"{base}, fully fine-tuned.", "head": f"{base} with a trained classification head."}
+    kinds = {
+        "full": f"{base}, fully fine-tuned.",
+        "head": f"{base} with a trained classification head.",
+        "zero-shot": f"{base} as it is, asked with a prompt; nothing was trained.",
+    }
     return kinds[recipe.method.kind]
 
 
 def _base_name(recipe: Recipe) -> str:
     assert recipe.base is not None
-    return recipe.base.model if not recipe.base.model.startswith("/") else recipe.base.model.rsplit("/", 1)[-1]
+    model = recipe.base.model
+    if not model.startswith("/"):
+        return model
+    *_, place, name = model.split("/")
+    return f"{place}/{name}" if name in ("merged", "model") else name  # which a run left
 
 
 def _proofs(metrics: dict[str, Any]) -> str:
@@ -122,13 +159,15 @@ def _scores(metrics: dict[str, Any]) -> str:
     test = metrics.get("test")
     if not test:
         return "The recipe has no test split."
-    names = {"accuracy": "Accuracy", "precision": "Precision", "recall": "Recall", "f1": "F1", "f1_macro": "Macro F1"}
-    figures = [(name, test[key]) for key, name in names.items()]
+    figures = [(name, test[key]) for key, name in _NAMES.items() if key in test]
+    figures += [
+        (f"before training, {_NAMES[key].lower()}", figure) for key, figure in test.get("before", {}).items() if key in _NAMES
+    ]
     figures += [
         (f"baseline {name}, accuracy", score["accuracy"]) for name, score in metrics.get("baselines", {}).items() if score
     ]
     rows = [f"| {name} | {figure['value']:.4f} | {figure['low']:.4f} – {figure['high']:.4f} |" for name, figure in figures]
-    positive = f" Precision, recall and F1 speak of `{test['positive_label']}`." if test["positive_label"] else ""
+    positive = f" Precision, recall and F1 speak of `{test['positive_label']}`." if test.get("positive_label") else ""
     head = f"On {test['n']} test rows, with 95 % intervals.{positive}"
     return "\n".join([head, "", "| score | value | interval |", "|---|---|---|", *rows])
 
@@ -137,7 +176,7 @@ def _usage(run: Run, place: str, *, merged: bool) -> str:
     """Lines that open what lies at ``place``, a folder or a hub's repository."""
     base = run.recipe.base
     assert base is not None
-    kind = "AutoModelForSequenceClassification" if base.pooling == "cls" else "AutoModelForTokenClassification"
+    kind, causal = _CLASSES[pooling_of(run.recipe)], run.recipe.task in CAUSAL_TASKS
     adapter = run.recipe.method.kind in ADAPTERS and not merged
     lines = ["import torch", f"from transformers import {kind}, PreTrainedTokenizerFast"]
     if adapter:
@@ -147,6 +186,8 @@ def _usage(run: Run, place: str, *, merged: bool) -> str:
         lines += ["", f'model = {kind}.from_pretrained("{place}").eval()']
     # AutoTokenizer builds some architectures' tokenizers anew (Qwen 2), by other rules than those of an unusual base
     lines += [f'tokenizer = PreTrainedTokenizerFast.from_pretrained("{place}")']
+    if causal:
+        return "\n".join([*lines, *asking_lines(run)])
     if adapter and ARCHITECTURES[run.manifest["base"]["architecture"]].decoder:
         lines += ["model.config.pad_token_id = tokenizer.pad_token_id  # the head reads the last token before the padding"]
     lines += ['texts = ["a text", "another one"]', *_inputs(base), "with torch.no_grad():", "    logits = model(**inputs).logits"]
@@ -173,8 +214,10 @@ def _inputs(base: Base) -> list[str]:
 def _base_lines(run: Run, kind: str) -> list[str]:
     base = run.recipe.base
     assert base is not None
-    head = [f"labels = {json.dumps(run.manifest['labels']['names'], ensure_ascii=False)}"]
-    model, more = portable_base(base.model, run.path), ", id2label=dict(enumerate(labels)), dtype=torch.float32)"
+    causal = run.recipe.task in CAUSAL_TASKS
+    head = [] if causal else [f"labels = {_quoted(run.manifest['labels']['names'])}"]
+    model = portable_base(base.model, run.path)
+    more = ", dtype=torch.float32)" if causal else ", id2label=dict(enumerate(labels)), dtype=torch.float32)"
     place, _, file = model.rpartition("/")
     if model.endswith(".gguf"):
         more = f", gguf_file={_quoted(file)}{more}"
@@ -195,18 +238,21 @@ def _quoted(text: str) -> str:
 
 
 def _cleaning(recipe: Recipe) -> str:
-    if recipe.data.clean.html == "keep":
+    clean = recipe.data.clean
+    done = {key: getattr(clean, key) for key in _CLEANED if getattr(clean, key) != "keep"}
+    if not done:
         return ""
+    settings = ", ".join(f"{key}={value!r}" for key, value in done.items())
     return (
-        " Before that they were cleaned, and have to be: HTML tags become spaces and entities characters, as `strip_html` of "
-        "`tunebench.data.cleaning` does it."
+        f" Before that they were cleaned, and have to be: {', '.join(_CLEANED[key] for key in done)}, as "
+        f"`cleaner(Clean({settings}))` of `tunebench.data.cleaning` does it."
     )
 
 
 def _shareable(recipe: Recipe) -> dict[str, Any]:
     """The recipe without the folders of the machine it ran on."""
     settings: dict[str, Any] = recipe.model_dump(mode="json", exclude_none=True)
-    for split in ("train", "validation", "test"):
+    for split in SPLITS:
         value = settings["data"].get(split)
         if isinstance(value, str):
             settings["data"][split] = value.rsplit("/", 1)[-1]

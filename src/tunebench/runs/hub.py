@@ -38,7 +38,13 @@ def fetch(model: str, revision: str | None) -> Path:
         return Path(snapshot_download(model, revision=revision, allow_patterns=list(BASE_FILES)))
 
 
-def _in_cache(model: str, commit: str) -> Path | None:
+def at_hand(model: str, revision: str | None) -> Path | None:
+    """The folder of a base that the hub's cache holds whole; None where it would have to be fetched."""
+    with _explained(model, revision):
+        return _in_cache(model, revision)
+
+
+def _in_cache(model: str, commit: str | None) -> Path | None:
     from huggingface_hub import snapshot_download  # noqa: PLC0415
     from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415
 

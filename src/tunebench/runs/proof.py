@@ -6,7 +6,8 @@ the candidate's logits is the caller's business (a fresh process: model/worker.p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,11 +20,16 @@ MERGE_TOLERANCE = 1e-4
 """Folding updates into float32 weights rounds; measured at most 2.9e-6 on logits (docs/lab-log.md)."""
 PROOF_ROWS = 64
 
+T = TypeVar("T")
 
-def spread(texts: Sequence[str]) -> list[str]:
-    """At most ``PROOF_ROWS`` texts, from the shortest to the longest."""
-    ordered = sorted(texts, key=len)
-    return ordered[:: max(1, len(ordered) // PROOF_ROWS)][:PROOF_ROWS]
+
+def spread(items: Sequence[T], size: Callable[[T], int], budget: int | None = None) -> list[T]:
+    """At most ``PROOF_ROWS`` items, from the shortest to the longest, of about ``budget`` in all where there is one."""
+    ordered = sorted(items, key=size)
+    most = PROOF_ROWS
+    if budget is not None and ordered:
+        most = max(4, min(most, budget * len(ordered) // max(1, sum(map(size, ordered)))))
+    return ordered[:: max(1, len(ordered) // most)][:most]
 
 
 def prove(name: str, reference: np.ndarray, candidate: np.ndarray, tolerance: float) -> Proved:

@@ -143,7 +143,9 @@ def _point(event: Event, last: Point) -> Point | None:
         group = "eval" if event.split == "validation" else event.split.replace(" ", "_")
         return Point(event.step, event.seconds, {f"{group}/{name}": value for name, value in event.scores.items()})
     if isinstance(event, Scored):
-        return Point(last.step, last.seconds, {f"{event.split}/accuracy": event.accuracy})
+        found = {"accuracy": event.accuracy, "perplexity": event.perplexity}
+        values = {f"{event.split}/{name}": value for name, value in found.items() if value is not None}
+        return Point(last.step, last.seconds, values)
     return None
 
 

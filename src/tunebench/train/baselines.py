@@ -15,16 +15,23 @@ from tunebench.errors import InputError, MissingExtra
 from tunebench.predict.baselines import load_baseline
 from tunebench.predict.linear import LinearScorer, features
 from tunebench.predict.predictions import answer, score_answers
-from tunebench.recipe.methods import Majority, Tfidf
+from tunebench.recipe.methods import Baseline, Majority, Tfidf, WordOverlap
 from tunebench.recipe.resolve import digest_of
+from tunebench.recipe.spec import Task
 from tunebench.runs.cache import cached
 from tunebench.runs.environment import peak_memory_bytes
 
 FORMAT = 1
 """Of what is cached; raised when features or files change, so that older ones are not taken for newer."""
+SHOWN: dict[Task, tuple[Baseline, ...]] = {
+    "text-classification": (Majority(), Tfidf()),
+    "prompt-classification": (Majority(), Tfidf()),
+    "multiple-choice": (Majority(), WordOverlap()),
+}
+"""The baselines that every run of a task is shown beside; tasks without labels have none."""
 
 
-def baseline_folder(method: Majority | Tfidf, data: Dataset) -> Path:
+def baseline_folder(method: Baseline, data: Dataset) -> Path:
     """The baseline fitted on these training rows: its model files, and what the fit cost in ``cost.json``."""
     digest = digest_of(
         {
@@ -40,6 +47,8 @@ def baseline_folder(method: Majority | Tfidf, data: Dataset) -> Path:
         begun = time.perf_counter()
         if isinstance(method, Tfidf):
             fit_tfidf(method, data, folder)
+        elif isinstance(method, WordOverlap):
+            fit_overlap(data, folder)
         else:
             fit_majority(data, folder)
         cost = {"train_seconds": time.perf_counter() - begun, "peak_memory_bytes": peak_memory_bytes()}
@@ -49,12 +58,12 @@ def baseline_folder(method: Majority | Tfidf, data: Dataset) -> Path:
 
 
 def fit_baselines(data: Dataset) -> dict[str, Path | None]:
-    """Both baselines at their defaults, fitted where the cache lacks them; None where the rows share no words.
+    """The baselines of the task at their defaults, fitted where the cache lacks them; None where the rows share no words.
 
     To be called before torch is imported, so that what the fit costs is recorded as its own.
     """
     fitted: dict[str, Path | None] = {}
-    for method in (Majority(), Tfidf()):
+    for method in SHOWN.get(data.task, ()):
         try:
             fitted[method.kind] = baseline_folder(method, data)
         except InputError:
@@ -78,6 +87,11 @@ def fit_majority(data: Dataset, folder: Path) -> None:
     """Write the training shares of the labels (add-one, so that none is zero) as ``majority.json``."""
     counts = np.bincount(data.labels.ids(data.train.labels), minlength=len(data.labels.names)) + 1
     (folder / "majority.json").write_text(json.dumps({"shares": (counts / counts.sum()).tolist()}), "utf-8")
+
+
+def fit_overlap(data: Dataset, folder: Path) -> None:
+    """Write ``overlap.json``: the rule has nothing to fit, and needs to know how many options there are."""
+    (folder / "overlap.json").write_text(json.dumps({"choices": len(data.labels.names)}), "utf-8")
 
 
 def fit_tfidf(method: Tfidf, data: Dataset, folder: Path) -> None:

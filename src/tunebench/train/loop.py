@@ -1,4 +1,4 @@
-"""The loop: a generator of events. It knows no disk, no bar and no tracker; who iterates decides what is kept.
+"""The loop: a generator of events. It knows no task, no disk, no bar and no tracker; who iterates decides what is kept.
 
 At every event the weights rest until the next one is asked for: whoever wants them copies them then. Torch is seeded
 before every forward from (seed, global micro-batch index), so dropout depends on the position alone and not on what
@@ -7,25 +7,20 @@ was drawn before.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import nn
 
 from tunebench.events import Evaluated, Event, Started, Step, Stopped, Warned
-from tunebench.metrics import selection_scores
 from tunebench.model.methods import count_parameters
-from tunebench.model.tasks import classification_loss, pad_batch, text_logits
-from tunebench.model.torch_backend import TorchBackend
+from tunebench.model.objectives import Evaluation, Objective
 from tunebench.predict.plan import PlannedStep, steps_per_epoch, training_plan
-from tunebench.predict.scorers import score_ids
 from tunebench.recipe.spec import Train
 from tunebench.train.divergence import watch
 from tunebench.train.optimizer import learning_rate, make_optimizer
@@ -33,70 +28,42 @@ from tunebench.train.precision import adapt_scale, computing
 from tunebench.train.stopping import Stopping
 from tunebench.train.world import World
 
-TRAIN_SAMPLE = 128
-"""Training rows scored without dropout at every evaluation: the train curve that the validation curve compares with."""
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Tokenized rows and their label ids, in order."""
-
-    ids: list[list[int]]
-    labels: list[int]
-
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens per row."""
-        return [len(row) for row in self.ids]
-
-    def sample(self, most: int) -> Examples:
-        """At most ``most`` rows, evenly spread over the order."""
-        places = np.linspace(0, len(self.ids) - 1, min(most, len(self.ids))).round().astype(int)
-        return Examples([self.ids[i] for i in places], [self.labels[i] for i in places])
-
 
 @dataclass(frozen=True)
 class Job:
-    """All that ``fit`` needs: the model, its rows, and how to train. ``label_weights`` ``(K,)`` weigh the rows of each label.
+    """All that ``fit`` needs: the model, what it is to learn, and how to train.
 
     With ``loraplus_lr_ratio`` LoRA's B is trained at that many times the rate.
     """
 
     model: nn.Module
-    pooling: str
-    pad_id: int
-    train: Examples
-    validation: Examples | None
-    num_labels: int
-    positive_id: int | None
+    objective: Objective
     settings: Train
     seed: int
     precision: str = "float32"
-    label_weights: Sequence[float] | None = None
     loraplus_lr_ratio: float | None = None
     world: World = field(default_factory=World)
 
     @property
+    def rows(self) -> int:
+        """How many training rows there are."""
+        return len(self.objective.lengths)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        return next(self.model.parameters()).device
+
+    @property
     def total_steps(self) -> int:
         """Optimizer steps until training stops by itself."""
-        by_epochs = math.ceil(self.settings.num_train_epochs * steps_per_epoch(len(self.train.ids), self.rows_per_step))
+        by_epochs = math.ceil(self.settings.num_train_epochs * steps_per_epoch(self.rows, self.rows_per_step))
         return self.settings.max_steps or by_epochs
 
     @property
     def rows_per_step(self) -> int:
         """Rows of a global step, all processes together."""
         return self.settings.per_device_train_batch_size * self.settings.gradient_accumulation_steps * self.world.size
-
-    @functools.cached_property
-    def loss_of_guessing(self) -> float:
-        """Mean loss of a training row when every label gets the same probability."""
-        weights = self.label_weights or [1.0] * self.num_labels
-        return math.log(self.num_labels) * sum(weights[label] for label in self.train.labels) / len(self.train.labels)
-
-    @property
-    def backend(self) -> TorchBackend:
-        """The model as a predictor; shares its weights."""
-        return TorchBackend(self.model, self.pooling, self.pad_id)
 
 
 @dataclass
@@ -131,16 +98,16 @@ def fit(job: Job, state: State | None = None, stopping: Stopping | None = None) 
     TunebenchError with a diagnosis when training diverges, Asked when ``stopping`` was told to.
     """
     state, stopping = state or State(job), stopping or Stopping()
-    at, settings, device = state.progress, job.settings, job.backend.device
+    at, settings, device = state.progress, job.settings, job.device
     clock = time.perf_counter() - at.seconds
     if at.step == 0:
         total, trainable = count_parameters(job.model)
-        yield Started(job.total_steps, len(job.train.ids), trainable, total, job.precision, str(device))
+        yield Started(job.total_steps, job.rows, trainable, total, job.precision, str(device))
     plan = _planned_steps(job, at.step)
     while True:
         if at.evaluation_is_due:
             with stopping.interruptible():
-                evaluated = _evaluate_now(job)
+                evaluated = job.objective.evaluate(job.model, settings.per_device_eval_batch_size)
             yield from _judge(at, settings, evaluated, time.perf_counter() - clock)
         early = settings.early_stopping_patience is not None and at.stale >= settings.early_stopping_patience
         if at.step >= job.total_steps or early:
@@ -181,10 +148,10 @@ def _judge(at: Progress, settings: Train, evaluated: Evaluation, seconds: float)
 
 def _planned_steps(job: Job, done: int) -> Iterator[tuple[float, bool, PlannedStep]]:
     """Epoch (fractional, after the step), whether it ends an epoch, and the planned step, after the ``done`` first ones."""
-    settings, per_epoch = job.settings, steps_per_epoch(len(job.train.ids), job.rows_per_step)
+    settings, per_epoch = job.settings, steps_per_epoch(job.rows, job.rows_per_step)
     for epoch in itertools.count(done // per_epoch):
         plan = training_plan(
-            job.train.lengths,
+            job.objective.lengths,
             seed=job.seed,
             epoch=epoch,
             batch_size=settings.per_device_train_batch_size,
@@ -199,7 +166,7 @@ def _planned_steps(job: Job, done: int) -> Iterator[tuple[float, bool, PlannedSt
 
 def _evaluation_is_due(job: Job, step: int, *, last_of_epoch: bool) -> bool:
     settings = job.settings
-    if settings.eval_strategy == "no" or job.validation is None:
+    if settings.eval_strategy == "no" or not job.objective.validated:
         return False
     due = last_of_epoch if settings.eval_strategy == "epoch" else step % (settings.eval_steps or 1) == 0
     return due or step == job.total_steps
@@ -223,20 +190,18 @@ def _gradients(job: Job, at: Progress, planned: PlannedStep) -> Gradients:
     """Gradients of a whole step, left in the parameters; anything there before is dropped."""
     job.model.train()
     job.model.zero_grad(set_to_none=True)
-    device = job.backend.device
+    device = job.device
     scale = at.loss_scale if job.precision == "float16" else 1.0
-    weights = None if job.label_weights is None else torch.tensor(job.label_weights, device=device)
+    items = sum(job.objective.items[row] for row in planned.rows)
     loss_sum, tokens, padded = 0.0, 0, 0
     for micro in planned.micros:
         torch.manual_seed(forward_seed(job.seed, micro.index))
-        input_ids, mask = pad_batch([job.train.ids[row] for row in micro.rows], job.pad_id, device)
-        labels = torch.tensor([job.train.labels[row] for row in micro.rows], device=device)
         with computing(job.precision, device):
-            logits = text_logits(job.model, job.pooling, input_ids, mask)
-        loss = classification_loss(logits.float(), labels, weights) / planned.global_rows
+            found = job.objective.loss(job.model, micro.rows, device)
+        loss = found.total / items
         (loss * scale).backward()
         loss_sum += float(loss.detach())
-        tokens, padded = tokens + int(mask.sum()), padded + mask.numel()
+        tokens, padded = tokens + found.tokens, padded + found.padded
     return Gradients(loss_sum, tokens, padded)
 
 
@@ -251,7 +216,7 @@ def _update(job: Job, state: State, loss: float) -> tuple[float, float]:
     if half:
         torch._foreach_div_([parameter.grad for parameter in parameters if parameter.grad is not None], at.loss_scale)
     norm = float(nn.utils.clip_grad_norm_(parameters, job.settings.max_grad_norm))
-    watch(at, loss, norm, rate, job.loss_of_guessing, may_overflow=half)
+    watch(at, loss, norm, rate, job.objective.loss_of_guessing, may_overflow=half)
     if math.isfinite(norm):
         optimizer.step()
     if half:
@@ -259,27 +224,3 @@ def _update(job: Job, state: State, loss: float) -> tuple[float, float]:
     optimizer.zero_grad(set_to_none=True)
     at.step += 1
     return norm, rate
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores of a sample of the training rows and of the validation rows; whether the latter all got one label."""
-
-    train_sample: dict[str, float]
-    validation: dict[str, float]
-    one_label: bool
-
-
-def _evaluate_now(job: Job) -> Evaluation:
-    assert job.validation is not None
-    validation, distinct = _evaluate(job, job.validation)
-    one_label = distinct == 1 < len(set(job.validation.labels))
-    return Evaluation(_evaluate(job, job.train.sample(TRAIN_SAMPLE))[0], validation, one_label)
-
-
-def _evaluate(job: Job, examples: Examples) -> tuple[dict[str, float], int]:
-    """Mean loss and selection scores of some rows, without dropout, and how many labels were given."""
-    logits = score_ids(job.backend, examples.ids, job.num_labels, job.settings.per_device_eval_batch_size)
-    loss = float(classification_loss(torch.from_numpy(logits).double(), torch.tensor(examples.labels))) / len(examples.labels)
-    predicted = [int(i) for i in logits.argmax(axis=1)]
-    return {"loss": loss, **selection_scores(examples.labels, predicted, job.num_labels, job.positive_id)}, len(set(predicted))

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from tunebench.data.dataset import Dataset, Rows
-from tunebench.data.labels import LabelMap
-from tunebench.data.weights import label_weights
+from tunebench.data.dataset import Dataset
 from tunebench.errors import InputError, Interrupted
 from tunebench.events import Event, Resumed, Stopped
 from tunebench.model import bundle
 from tunebench.model.methods import keep_fewer_activations
-from tunebench.predict.scorers import TokenScorer
-from tunebench.predict.tokenize import TextEncoder
+from tunebench.model.scoring import make_scorer
+from tunebench.predict.scorers import Scorer
 from tunebench.recipe.adapters import Lora
 from tunebench.recipe.methods import LEARNING_RATES
 from tunebench.recipe.spec import Recipe, Train
@@ -25,7 +22,8 @@ from tunebench.runs import checkpoints
 from tunebench.runs.bases import base_folder
 from tunebench.runs.run import Run
 from tunebench.train.checkpoint import Keeper, load_weights, restore
-from tunebench.train.loop import Examples, Job, State, fit
+from tunebench.train.lessons import make_lesson
+from tunebench.train.loop import Job, State, fit
 from tunebench.train.precision import choose_precision
 from tunebench.train.stopping import Asked, Stopping
 
@@ -38,7 +36,7 @@ class Session:
     """One model in training: the job for the loop, the scorer that shares its weights, and what to warn of."""
 
     job: Job
-    scorer: TokenScorer
+    scorer: Scorer
     warnings: list[str]
 
     @property
@@ -66,34 +64,26 @@ def pin_machine(run: Run, settings: Train) -> str:
 def prepare(recipe: Recipe, data: Dataset, precision: str = "float32") -> Session:
     """Tokenize the rows and compose the model; torch is seeded before anything is built."""
     assert recipe.base is not None
-    encoder = TextEncoder(base_folder(recipe.base), recipe.base.max_length, recipe.base.truncation_side)
-    train, cut = _examples(encoder, data.train, data.labels)
-    validation = _examples(encoder, data.validation, data.labels)[0] if data.validation else None
+    folder = base_folder(recipe.base)
+    lesson = make_lesson(recipe, data, folder)
     model, new = bundle.compose(recipe, data.labels, recipe.seed)
     if recipe.settings.gradient_checkpointing:
         keep_fewer_activations(model)
-    warnings = _unusual_rate(recipe) + _truncation(data.train, cut, recipe.base.max_length)
+    warnings = _unusual_rate(recipe) + lesson.warnings
     warnings += [
         f"{layer} is new, and this method neither trains nor saves it: it would be random after a reload; "
         "add its module to method.modules_to_save"
         for layer in bundle.unsaved_layers(model, new)
     ]
-    scorer = bundle.make_scorer(model, recipe, encoder, len(data.labels.names))
     job = Job(
         model=model,
-        pooling=recipe.base.pooling,
-        pad_id=scorer.backend.pad_id,
-        train=train,
-        validation=validation,
-        num_labels=len(data.labels.names),
-        positive_id=data.labels.positive_id,
+        objective=lesson.objective(model),
         settings=recipe.settings,
         seed=recipe.seed,
         precision=precision,
-        label_weights=label_weights(recipe.settings.class_weight, data.labels, data.train.labels),
         loraplus_lr_ratio=recipe.method.loraplus_lr_ratio if isinstance(recipe.method, Lora) else None,
     )
-    return Session(job, scorer, warnings)
+    return Session(job, make_scorer(model, recipe, folder, data.labels), warnings)
 
 
 def _unusual_rate(recipe: Recipe) -> list[str]:
@@ -102,18 +92,6 @@ def _unusual_rate(recipe: Recipe) -> list[str]:
         return []
     way = "low: little may be learned" if rate < usual else "high: training may diverge"
     return [f"learning_rate {rate:g} is {way}; usual for {recipe.method.kind} is about {usual:g}"]
-
-
-def _truncation(rows: Rows, cut: list[bool], max_length: int) -> list[str]:
-    """Words about the training texts that lose tokens, and the label that loses most."""
-    if not any(cut):
-        return []
-    total, by_label = Counter(rows.labels), Counter(label for label, lost in zip(rows.labels, cut, strict=True) if lost)
-    worst = max(by_label, key=lambda label: (by_label[label] / total[label], label))
-    share = sum(cut) / len(cut)
-    found = f"{sum(cut):,} of {len(cut):,} training texts ({share:.0%}) are cut at {max_length} tokens"
-    found += f", most often those of {worst!r} ({by_label[worst] / total[worst]:.0%})"
-    return [f"{found}; raise base.max_length, or set base.truncation_side to what may go" if share > 0.5 else found]
 
 
 def fit_and_keep(session: Session, run: Run, command: str) -> Iterator[Event]:
@@ -146,8 +124,3 @@ def fit_and_keep(session: Session, run: Run, command: str) -> Iterator[Event]:
             raise Interrupted(f"{run.path}: stopped {kept}; `{command}` goes on from there") from None
         if stopping.asked:
             raise Interrupted(f"{run.path}: stopped after the last step, which is kept; `{command}` goes on from there")
-
-
-def _examples(encoder: TextEncoder, rows: Rows, labels: LabelMap) -> tuple[Examples, list[bool]]:
-    encoded = encoder.encode(rows.texts)
-    return Examples(encoded.ids, labels.ids(rows.labels)), encoded.truncated

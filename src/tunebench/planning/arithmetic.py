@@ -1,0 +1,107 @@
+"""From a footprint to memory and disk, term by term. What is counted stands in ``footprint.py``; the rest is said here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tunebench.planning.footprint import FLOAT32, Footprint, logit_bytes
+from tunebench.planning.needs import Need, Term
+from tunebench.planning.workload import Workload
+from tunebench.recipe.methods import ADAPTERS
+from tunebench.recipe.spec import CAUSAL_TASKS, Recipe
+
+GB = 10**9
+PROCESS = 0.45 * GB
+"""A process that has imported torch, transformers and peft."""
+GPU_PROCESS = 2.5 * GB
+"""The same with CUDA's libraries loaded."""
+KERNELS = 16 * 10**6
+"""What a CPU process keeps per size of micro-batch: kernels made for it, and memory in pieces of that size (docs/plan.md)."""
+CONTEXT = 0.6 * GB
+"""What CUDA and its kernels take of a GPU."""
+BYTES_PER_WEIGHT = {"nf4": 0.5 + 1 / 64 + 4 / 64 / 256, "int8": 1.0, None: float(FLOAT32)}
+"""nf4: 4 bits, and for every 64 weights a scale of 8 bits, of which 256 share one of float32."""
+WORKING = 3
+"""Gradients on the way through the largest layer, in tensors of the largest size that is kept."""
+TOKEN_BYTES = 36
+"""A token id in a list of Python's."""
+KEPT_CHECKPOINTS = 3
+"""The best, the newest, and the next one while it is written."""
+
+
+def weights_term(recipe: Recipe, found: Footprint) -> Term:
+    """The base and its head in memory."""
+    assert recipe.base is not None
+    kind = recipe.base.quantization
+    rest = found.total - found.rounded
+    if kind is None:
+        return Term("weights", FLOAT32 * found.total, f"{found.total:,} x 4 bytes")
+    each = BYTES_PER_WEIGHT[kind]
+    size = round(each * found.rounded) + FLOAT32 * rest
+    return Term("weights", size, f"{found.rounded:,} x {each:.3f} bytes ({kind}), {rest:,} x 4 bytes (embeddings, norms, output)")
+
+
+def training_terms(recipe: Recipe, found: Footprint, batch: tuple[int, int]) -> list[Term]:
+    """What training adds to a process: weights, what changes them, and a micro-batch on its way forth and back."""
+    rows, tokens = batch
+    checkpointing = recipe.settings.gradient_checkpointing
+    new = FLOAT32 * found.trainable if recipe.method.kind in ADAPTERS else 0
+    terms = [
+        weights_term(recipe, found),
+        Term("adapter", new, f"{found.trainable:,} x 4 bytes"),
+        Term("gradients", FLOAT32 * found.trainable, f"{found.trainable:,} x 4 bytes"),
+        Term("AdamW", 2 * FLOAT32 * found.trainable, f"{found.trainable:,} x 8 bytes"),
+        Term("activations", found.kept_bytes, f"{rows} x {tokens} tokens, counted" + (", checkpointed" if checkpointing else "")),
+        Term("computed again", found.again_bytes, "one layer at a time, by gradient checkpointing"),
+        Term("on the way back", WORKING * found.largest_bytes, f"{WORKING} x the largest activation"),
+    ]
+    if recipe.task in CAUSAL_TASKS:
+        learned = rows * tokens if recipe.task in ("language-modeling", "instruction") else 4 * rows
+        terms.append(
+            Term("logits", logit_bytes(found.vocabulary, learned), f"3 x {found.vocabulary:,} x 4 bytes, for 512 tokens at most")
+        )
+    return [term for term in terms if term.bytes]
+
+
+def memory_needs(
+    stage: str, recipe: Recipe, found: Footprint, work: Workload, texts: tuple[int, int], *, gpu: bool, merge: bool
+) -> list[Need]:
+    """Memory of the parts of a stage. ``texts`` are characters and tokens of the data.
+
+    A proof opens what was saved in a second process beside the model that was scored.
+    """
+    characters, tokens = texts
+    held = Term("texts and tokens", 2 * characters + TOKEN_BYTES * tokens, f"{characters:,} characters, {tokens:,} tokens")
+    process = Term("process", round(GPU_PROCESS if gpu else PROCESS), "torch, transformers, peft" + (", CUDA" if gpu else ""))
+    training = training_terms(recipe, found, work.largest_batch) if found.trainable else [weights_term(recipe, found)]
+    model = [term for term in training if term.name in ("weights", "adapter")]
+    whole = Term("merged", FLOAT32 * found.total, f"{found.total:,} x 4 bytes: folded in float32")
+    kernels = Term("kernels", KERNELS * work.shapes, f"{work.shapes} sizes of micro-batches x {KERNELS // 10**6} MB")
+    parts = {"training": training if gpu or not found.trainable else [*training, kernels], "proving": [*model, *_again(model)]}
+    if merge:
+        parts["merging"] = [*model, whole, *_again([whole])]
+    needs = []
+    for during, terms in parts.items():
+        second = _again([process]) if during != "training" else []
+        if gpu:
+            context = Term("CUDA", round(CONTEXT), "context and kernels")
+            needs.append(Need("gpu", stage, during, (context, *(_again([context]) if second else []), *terms)))
+        needs.append(Need("ram", stage, during, (process, *second, held, *(() if gpu else terms))))
+    return needs
+
+
+def _again(terms: Sequence[Term]) -> list[Term]:
+    return [term._replace(name=f"{term.name}, again", why="in the second process, for the proof") for term in terms]
+
+
+def disk_terms(recipe: Recipe, found: Footprint, fetched: int, *, merge: bool, scored: int) -> tuple[list[Term], list[Term]]:
+    """What a stage writes: what stays, and what is there while it trains. ``fetched`` bytes of the base are not here yet."""
+    stays = [Term("base", fetched, "fetched into the hub's cache")]
+    stays.append(Term("saved model", found.saved_bytes, "adapter/" if recipe.method.kind in ADAPTERS else "model/"))
+    stays.append(Term("predictions", scored, "the scored rows with their answers"))
+    if merge:
+        stays.append(Term("merged", FLOAT32 * found.total, f"{found.total:,} x 4 bytes: a merged model is written in float32"))
+    kept = KEPT_CHECKPOINTS if recipe.settings.eval_strategy != "no" and recipe.settings.load_best_model_at_end else 2
+    state = 3 * FLOAT32 * found.trainable
+    passing = [Term("checkpoints", kept * state, f"{kept} x {found.trainable:,} x 12 bytes: weights and AdamW")]
+    return [term for term in stays if term.bytes], [term for term in passing if term.bytes]

@@ -1,0 +1,191 @@
+"""Runs of causal language models, whole: prompts, questions and documents through `train`, `merge` and a fresh process."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from tiny import BAD, FILLER, GOOD, write_base, write_csv
+
+from tunebench import jobs
+from tunebench.events import Event, Proved, Scored
+from tunebench.runs.run import Run
+
+LORA = {"kind": "lora", "r": 4, "lora_alpha": 8, "lora_dropout": 0.1}
+STEPS = {
+    "max_steps": 6,
+    "per_device_train_batch_size": 8,
+    "learning_rate": 1e-2,
+    "eval_strategy": "steps",
+    "eval_steps": 3,
+    "bf16": False,
+}
+PROMPT = {"template": "the story is: {text} a film is very", "label_words": {"negative": "bad", "positive": "good"}}
+ASKING = {"template": "{passage} {question} {choices} is"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny llama that can write, labelled texts, questions and documents."""
+    place = tmp_path_factory.mktemp("causal")
+    write_base(place / "llama", "llama", causal=True, dropout=0.0, positions=128)
+    write_csv(place / "texts.csv")
+    questions(place / "questions.csv", 40)
+    documents(place / "documents.jsonl", 40)
+    return place
+
+
+def questions(path: Path, number: int) -> None:
+    """Questions whose answer is the option that the passage names."""
+    words = [*GOOD, *BAD]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        out = csv.writer(file)
+        out.writerow(["id", "passage", "question", "a", "b", "c", "answer"])
+        for i in range(number):
+            options = [words[(i + k * 5) % len(words)] for k in range(3)]
+            out.writerow([f"q{i}", f"the film {i % 10} is {options[i % 3]}", "the film is", *options, i % 3 + 1])
+
+
+def documents(path: Path, number: int) -> None:
+    lines = [{"id": i, "text": " ".join(FILLER[(i + k * k) % len(FILLER)] for k in range(10 + i % 30))} for i in range(number)]
+    path.write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
+
+
+def write(folder: Path, name: str, task: str, data: dict[str, Any], **changes: Any) -> str:
+    split = {"validation": {"fraction": 0.2}, "test": {"fraction": 0.2}}
+    base = {"model": "llama", "max_length": 60}
+    recipe = {"name": name, "seed": 3, "task": task, "base": base, "data": split | data, "method": LORA, "train": STEPS} | changes
+    recipe = {key: value for key, value in recipe.items() if value is not None}
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    return str(folder / f"{name}.yaml")
+
+
+def train(folder: Path, source: str, said: list[Event] | None = None) -> Run:
+    return jobs.train(source, [], folder / "runs", (said if said is not None else []).append).run
+
+
+TASKS: dict[str, dict[str, Any]] = {
+    "prompt-classification": {"data": {"train": "texts.csv", "id": "id"}, "prompt": PROMPT},
+    "multiple-choice": {"data": {"train": "questions.csv", "id": "id", "choices": ["a", "b", "c"]}, "prompt": ASKING},
+    "language-modeling": {"data": {"train": "documents.jsonl", "id": "id"}},
+}
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path, warm: None) -> Callable[..., Run]:
+    known: dict[str, Run] = {}
+
+    def run(task: str, method: str = "lora") -> Run:
+        name = f"{task}-{method}"
+        if name not in known:
+            changes = {} if method == "lora" else {"method": {"kind": method}}
+            changes |= {"train": None} if method == "zero-shot" else {}
+            known[name] = train(folder, write(folder, name, task, **(TASKS[task] | changes)))
+        return known[name]
+
+    return run
+
+
+CASES = [(task, method) for task in TASKS for method in ("lora", "full", "ia3")]
+CASES += [("prompt-classification", "zero-shot"), ("multiple-choice", "zero-shot")]
+
+
+@pytest.mark.parametrize(("task", "method"), CASES)
+def test_what_was_scored_is_what_a_fresh_process_finds(trained: Callable[..., Run], task: str, method: str) -> None:
+    run = trained(task, method)
+    (reload,) = [event for event in run.events() if isinstance(event, Proved)]
+    assert reload.passed
+    assert reload.largest_difference <= 1e-6
+    assert sum(isinstance(event, Scored) for event in run.events()) == 1
+    if task == "language-modeling":
+        table = pq.read_table(run.path / "losses.parquet").to_pydict()
+        assert np.isfinite(table["loss"]).all()
+        return
+    table = pq.read_table(run.path / "predictions.parquet").to_pydict()
+    names = run.manifest["labels"]["names"]
+    total = sum(np.array(table[f"probability_{name}"]) for name in names)
+    assert np.abs(total - 1).max() < 1e-9
+    assert run.metrics["test"]["accuracy"]["n"] == len(table["predicted"])
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("method", ["lora", "ia3"])
+def test_merged_equals_unmerged_and_opens_with_plain_transformers(
+    folder: Path, trained: Callable[..., Run], task: str, method: str
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    run = trained(task, method)
+    done = jobs.merge(run.name, folder / "runs", lambda event: None)
+    assert done["proof"]["passed"]
+    assert done["proof"]["largest_difference"] <= 1e-4
+    model = AutoModelForCausalLM.from_pretrained(done["merged"])
+    tokenizer = AutoTokenizer.from_pretrained(done["merged"])
+    ids = tokenizer("the film is", return_tensors="pt")
+    assert model(**ids).logits.shape[-1] == model.config.vocab_size
+
+
+def test_perplexity_is_told_before_and_after_and_falls(trained: Callable[..., Run]) -> None:
+    test = trained("language-modeling").metrics["test"]
+    for key in ("perplexity_per_token", "perplexity_per_character"):
+        assert test[key]["low"] <= test[key]["value"] <= test[key]["high"]
+        assert test[key]["value"] < test["before"][key]["value"]
+    assert test["characters"] > test["tokens"] > test["n"] == 8
+    table = pq.read_table(trained("language-modeling").path / "losses.parquet").to_pydict()
+    assert sum(table["loss"]) / sum(table["tokens"]) == pytest.approx(test["loss"])
+
+
+def test_packed_rows_learn_the_same_tokens(folder: Path, trained: Callable[..., Run]) -> None:
+    source = write(folder, "packed", "language-modeling", TASKS["language-modeling"]["data"], train=STEPS | {"packing": True})
+    run = train(folder, source)
+    assert (
+        run.metrics["test"]["perplexity_per_character"]["value"]
+        < run.metrics["test"]["before"]["perplexity_per_character"]["value"]
+    )
+
+
+def test_answers_are_learned(folder: Path, trained: Callable[..., Run]) -> None:
+    """The tiny model learns a rule that its base does not know, by the answers alone."""
+    longer = STEPS | {"max_steps": 90, "eval_steps": 30, "learning_rate": 3e-3}
+    settings = TASKS["prompt-classification"] | {"method": {"kind": "full"}, "train": longer}
+    source = write(folder, "learned", "prompt-classification", **settings)
+    assert train(folder, source).metrics["test"]["accuracy"]["value"] >= 0.9
+    assert trained("prompt-classification", "zero-shot").metrics["test"]["accuracy"]["value"] < 0.9
+
+
+def test_rows_to_answer_are_answered_into_a_file_for_graders(folder: Path, warm: None) -> None:
+    asked = {"file": "questions.csv", "id": "id"}
+    data = TASKS["multiple-choice"]["data"] | {"predict": asked}
+    run = train(folder, write(folder, "answers", "multiple-choice", data, prompt=ASKING))
+    rows = list(csv.DictReader((run.path / "answers.csv").read_text("utf-8").splitlines()))
+    assert [row["ID"] for row in rows] == [f"q{i}" for i in range(40)]
+    assert {row["Answer"] for row in rows} <= {"1", "2", "3"}
+    assert pq.read_table(run.path / "answers.parquet").num_rows == 40
+    assert run.metrics["answers"]["rows"] == 40
+
+
+def test_generated_answers_that_name_no_label_are_counted_as_wrong(folder: Path, warm: None) -> None:
+    generate = PROMPT | {"decode": "generate"}
+    run = train(
+        folder, write(folder, "written", "prompt-classification", TASKS["prompt-classification"]["data"], prompt=generate)
+    )
+    test = run.metrics["test"]
+    table = pq.read_table(run.path / "predictions.parquet").to_pydict()
+    assert test["accuracy"]["n"] == len(table["predicted"])
+    assert test["invalid"] == table["predicted"].count(None)
+    right = sum(expected == found for expected, found in zip(table["label"], table["predicted"], strict=True))
+    assert test["accuracy"]["value"] == pytest.approx(right / len(table["predicted"]))
+
+
+def test_the_same_command_again_does_nothing(folder: Path, trained: Callable[..., Run]) -> None:
+    run = trained("prompt-classification")
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    assert jobs.train(str(folder / f"{run.name}.yaml"), [], folder / "runs", lambda event: None).already_finished
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
