@@ -3,6 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+QUANTIZATION := $(VENV)/quantization
 
 # Which Python builds .venv (make install PYTHON=/usr/bin/python3.12); unset, the first fitting one is taken.
 PYTHON ?=
@@ -19,8 +20,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install starter demo test test-fast format lint types layers docs docs-check lock-check check wheel bench-train \
-        bench-check bench-overhead lock clean
+.PHONY: help install starter demo test test-fast test-quant format lint types layers docs docs-check lock-check check wheel \
+        bench-train bench-check bench-overhead lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -81,6 +82,17 @@ test-fast: export GOMP_SPINCOUNT = 0
 test-fast: $(STAMP) ## the tests that need no pretrained weights
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m 'not slow'
 
+# Beside the environment, not in it: there every import of peft would import it too, which takes seconds.
+$(QUANTIZATION)/.installed: requirements-quantization.txt $(STAMP)
+	rm -rf $(QUANTIZATION)
+	$(BIN)/python -m pip install -q --no-deps --only-binary :all: --target $(QUANTIZATION) -r requirements-quantization.txt
+	@touch $@
+
+test-quant: export OMP_WAIT_POLICY = PASSIVE
+test-quant: export GOMP_SPINCOUNT = 0
+test-quant: $(QUANTIZATION)/.installed ## the tests of nf4 and int8, with bitsandbytes on the CPU
+	PYTHONPATH=$(CURDIR)/$(QUANTIZATION) HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/test_quantized.py
+
 format: $(STAMP) ## put the sources into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -104,7 +116,7 @@ docs-check: $(STAMP) ## fail where the generated parts are out of date
 lock-check: $(STAMP) ## fail where installed packages do not fit together
 	$(BIN)/python -m pip check
 
-check: lint types layers docs-check lock-check test wheel ## all that CI runs
+check: lint types layers docs-check lock-check test test-quant wheel ## all that CI runs
 
 wheel: starter ## build the wheel and try it, without torch, in an empty environment
 	$(BIN)/python tools/try_wheel.py

@@ -79,6 +79,20 @@ def test_scores_are_the_brute_force_sum_of_log_probabilities(bases: dict[str, Pa
     assert np.abs((found[:, 0] - found[:, 1]) - (expected[:, 0] - expected[:, 1])).max() < TOLERANCE
 
 
+@pytest.mark.parametrize("kind", DECODERS)
+def test_the_side_of_the_padding_changes_no_probability(bases: dict[str, Path], kind: str) -> None:
+    model, encoder = load(bases[kind]), prompts(bases[kind], WORDS["one token"])
+    ids = encoder.encode(TEXTS[:4]).ids
+    found = score_ids(AnswerBackend(model, padding_id(model), encoder.answers), ids, 2, 4)
+    width = max(map(len, ids)) + 3
+    padded = torch.tensor([[padding_id(model)] * (width - len(row)) + row for row in ids])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids])
+    with torch.no_grad():
+        logits = model(input_ids=padded, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0)).logits[:, -1]
+    left = logits[:, [answer[0] for answer in encoder.answers]].numpy()
+    assert np.abs((left[:, 0] - left[:, 1]) - (found[:, 0] - found[:, 1])).max() < TOLERANCE
+
+
 @pytest.mark.parametrize("kind", ["llama", "mistral", "gemma3_text"])
 @pytest.mark.parametrize("words", WORDS)
 @pytest.mark.parametrize("size", [1, 3, 12])
@@ -265,7 +279,7 @@ def test_gradients_do_not_depend_on_how_many_logits_are_held_at_once(
         return torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])
 
     whole = gradients()
-    monkeypatch.setattr("tunebench.model.sequences.CHUNK", 7)
+    monkeypatch.setattr("tunebench.model.sequences.LOGITS", 7 * 128)
     assert float((gradients() - whole).abs().max()) < 1e-4 * float(whole.abs().max())
 
 

@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from safetensors.numpy import load_file
 from tiny import BAD, FILLER, GOOD, write_base, write_csv
 
 from tunebench import jobs
-from tunebench.events import Event, Proved, Scored
+from tunebench.events import Event, Proved, Scored, Step, Warned
 from tunebench.runs.run import Run
 
 LORA = {"kind": "lora", "r": 4, "lora_alpha": 8, "lora_dropout": 0.1}
@@ -28,6 +29,7 @@ STEPS = {
     "bf16": False,
 }
 PROMPT = {"template": "the story is: {text} a film is very", "label_words": {"negative": "bad", "positive": "good"}}
+CHAT = "{% for m in messages %}{{ m.role }} {{ m.content }} . {% endfor %}{% if add_generation_prompt %}assistant {% endif %}"
 ASKING = {"template": "{passage} {question} {choices} is"}
 
 
@@ -36,9 +38,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny llama that can write, labelled texts, questions and documents."""
     place = tmp_path_factory.mktemp("causal")
     write_base(place / "llama", "llama", causal=True, dropout=0.0, positions=128)
+    settings = json.loads((place / "llama" / "tokenizer_config.json").read_text("utf-8"))
+    (place / "llama" / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": CHAT}), "utf-8")
     write_csv(place / "texts.csv")
     questions(place / "questions.csv", 40)
     documents(place / "documents.jsonl", 40)
+    chats(place / "chats.jsonl", 40)
     return place
 
 
@@ -55,6 +60,16 @@ def questions(path: Path, number: int) -> None:
 
 def documents(path: Path, number: int) -> None:
     lines = [{"id": i, "text": " ".join(FILLER[(i + k * k) % len(FILLER)] for k in range(10 + i % 30))} for i in range(number)]
+    path.write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
+
+
+def chats(path: Path, number: int) -> None:
+    """Questions about films and their answers; some are longer than any row."""
+    words = [*GOOD, *BAD]
+    lines = []
+    for i in range(number):
+        asked = {"role": "user", "content": f"is the film {words[i % 12]}" + " the plot" * (80 if i % 8 == 7 else 0)}
+        lines.append({"messages": [asked, {"role": "assistant", "content": f"the film is {words[i % 12]}"}]})
     path.write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
 
 
@@ -75,6 +90,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "prompt-classification": {"data": {"train": "texts.csv", "id": "id"}, "prompt": PROMPT},
     "multiple-choice": {"data": {"train": "questions.csv", "id": "id", "choices": ["a", "b", "c"]}, "prompt": ASKING},
     "language-modeling": {"data": {"train": "documents.jsonl", "id": "id"}},
+    "instruction": {"data": {"train": "chats.jsonl"}},
 }
 
 
@@ -104,7 +120,7 @@ def test_what_was_scored_is_what_a_fresh_process_finds(trained: Callable[..., Ru
     assert reload.passed
     assert reload.largest_difference <= 1e-6
     assert sum(isinstance(event, Scored) for event in run.events()) == 1
-    if task == "language-modeling":
+    if task not in ("prompt-classification", "multiple-choice"):
         table = pq.read_table(run.path / "losses.parquet").to_pydict()
         assert np.isfinite(table["loss"]).all()
         return
@@ -140,6 +156,22 @@ def test_perplexity_is_told_before_and_after_and_falls(trained: Callable[..., Ru
     assert test["characters"] > test["tokens"] > test["n"] == 8
     table = pq.read_table(trained("language-modeling").path / "losses.parquet").to_pydict()
     assert sum(table["loss"]) / sum(table["tokens"]) == pytest.approx(test["loss"])
+
+
+def test_a_row_whose_answer_is_cut_away_is_left_out_and_counted(trained: Callable[..., Run]) -> None:
+    run = trained("instruction")
+    said = [event.message for event in run.events() if isinstance(event, Warned)]
+    scored = pq.read_table(run.path / "losses.parquet").to_pydict()
+    refused = [error for error in scored["error"] if error]
+    long = {str(number) for number in range(8, 41, 8)}  # rows are counted from 1
+    splits = json.loads((run.path / "splits.json").read_text("utf-8"))
+    lost = len(long & set(splits["train"]))
+    assert lost > 0
+    assert any(f"{lost} of 26 training rows are left out: no answer is left within 60 tokens" in line for line in said), said
+    assert len(refused) == len(long & set(splits["test"]))
+    assert run.metrics["test"]["unscored"] == len(refused)
+    test = run.metrics["test"]
+    assert test["perplexity_per_token"]["value"] < test["before"]["perplexity_per_token"]["value"]
 
 
 def test_packed_rows_learn_the_same_tokens(folder: Path, trained: Callable[..., Run]) -> None:
@@ -189,3 +221,16 @@ def test_the_same_command_again_does_nothing(folder: Path, trained: Callable[...
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
     assert jobs.train(str(folder / f"{run.name}.yaml"), [], folder / "runs", lambda event: None).already_finished
     assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+
+
+def test_a_batch_computed_in_parts_gives_the_same_weights(folder: Path, warm: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = TASKS["prompt-classification"] | {"method": LORA | {"lora_dropout": 0.0}}
+    runs = []
+    for name, most in (("whole", 4096), ("parts", 64)):
+        monkeypatch.setattr("tunebench.model.objectives.CPU_TOKENS", most)
+        runs.append(train(folder, write(folder, name, "prompt-classification", **plain)))
+    whole, parts = (load_file(run.path / "adapter" / "adapter_model.safetensors") for run in runs)
+    assert max(float(np.abs(whole[name] - parts[name]).max()) for name in whole) < 1e-4
+    assert [event.tokens for event in runs[0].events() if isinstance(event, Step)] == [
+        event.tokens for event in runs[1].events() if isinstance(event, Step)
+    ]

@@ -46,7 +46,7 @@ GEMMA = """{{ bos_token }}
 BUSY = (  # everything else that templates use
     "{% set ns = namespace(seen=0, self='s') %}{% for m in messages %}{% if m.role == 'tool' %}{% continue %}{% endif %}"
     "{% set ns.seen = ns.seen + 1 %}{% if m['role'] == 'assistant' %}{% generation %}A: {{ m.content }}{{ eos_token }}"
-    "{% endgeneration %}{% else %}{{ m | tojson }}{{ ns.seen }}{{ strftime_now('%Y') }}{% endif %}\n{% if ns.seen > 8 %}"
+    "{% endgeneration %}{% else %}{{ m | tojson }}{{ ns.seen }}{% endif %}\n{% if ns.seen > 8 %}"
     "{% break %}{% endif %}{% endfor %}{% if tools %}tools{% endif %}{% if add_generation_prompt %}A: {% endif %}"
 )
 PLAIN = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"

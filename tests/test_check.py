@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from shelf import tunebench
-from tiny import World, write_csv, write_recipe
+from tiny import World, write_base, write_csv, write_recipe
 
 from tunebench.data import audit, leaks
 from tunebench.data.dataset import bind
@@ -23,6 +23,7 @@ from tunebench.data.reading import reading_of
 from tunebench.data.scan import scan
 from tunebench.data.tables import open_source
 from tunebench.data.writers import table_writer
+from tunebench.predict.prompts import open_prompts
 from tunebench.recipe.load import load_recipe
 from tunebench.recipe.sources import Data
 
@@ -174,7 +175,10 @@ def test_splits_are_cut_as_training_cuts_them(tmp_path: Path, data: Row) -> None
     assert source is not None
     reading, groups = reading_of(settings, source, "text-classification"), ["group"] if "group" in str(data) else []
     parts = cut_parts(
-        {"train": scan(open_source(tmp_path / "t.csv", source), source, reading, groups, lambda rows: None)}, settings, 9
+        {"train": scan(open_source(tmp_path / "t.csv", source), source, reading, groups, lambda rows: None)},
+        settings,
+        9,
+        "text-classification",
     )
     expected = bind(settings, 9, Path).splits()
     assert {name: part.cells().ids for name, part in parts.items()} == {name: rows.ids for name, rows in expected.items()}
@@ -358,3 +362,96 @@ def test_check_is_light_and_says_the_same_in_every_process(world: World, tmp_pat
         shown.append(json.loads(done.stdout))
     assert shown[0] == shown[1]
     assert shown[0]["shared"][0]["near"] > 0
+
+
+def asked(number: int = 24) -> list[Row]:
+    """Questions with nothing wrong, and as many right answers of each number."""
+    words = sound(number, seed=7)
+    return [
+        {"id": f"q{i}", "story": row["text"], "asked": f"which of {i}", "a": f"one {i}", "b": f"two {i}", "c": f"three {i}"}
+        | {"right": str(i % 3 + 1)}
+        for i, row in enumerate(words)
+    ]
+
+
+def test_questions_are_checked_option_by_option(tmp_path: Path, capsys: Capture) -> None:
+    rows = asked()
+    rows[0]["b"] = " one 0 "
+    rows[1]["right"] = "選項2"
+    rows[2]["c"] = ""
+    rows[3]["story"] = rows[4]["story"]  # another question about it
+    rows[5] = {**rows[6], "id": "again", "right": "2"}
+    columns = {"passage": "story", "question": "asked", "choices": ["a", "b", "c"], "answer": "right", "id": "id"}
+    write_csv(tmp_path / "q.csv", rows)
+    settings = {"name": "q", "task": "multiple-choice", "data": {"train": "q.csv"} | columns, "method": {"kind": "majority"}}
+    (tmp_path / "q.yaml").write_text(json.dumps(settings))
+    report = found(capsys, tmp_path / "q.yaml")
+    assert report["task"] == "multiple-choice"
+    assert report["files"][0]["unsound"] == {
+        "rows without a usable option 2": 1,
+        "rows without a usable answer": 1,
+        "rows without a option 3": 1,
+    }
+    assert report["splits"]["train"]["labels"] == {"2": 8, "1": 7, "3": 6}
+    assert (report["splits"]["train"]["contradictory"], report["splits"]["train"]["repeated"]) == (2, 1)
+    assert "always answering '2' is right in: train 38.1 %" in tunebench(capsys, "check", tmp_path / "q.yaml")[1]
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny llama that can write."""
+    return write_base(tmp_path_factory.mktemp("check") / "llama", "llama", causal=True, positions=128)
+
+
+def causal(folder: Path, writer: Path, task: str, data: Row, **more: Any) -> Path:
+    base, method = {"model": str(writer), "max_length": 60}, {"kind": "lora", "r": 2}
+    recipe = {"name": "c", "task": task, "base": base, "data": data, "method": method, "train": {"eval_strategy": "no"}} | more
+    (folder / "c.yaml").write_text(json.dumps(recipe))
+    return folder / "c.yaml"
+
+
+def test_a_prompt_is_measured_whole_and_only_what_is_cut_is_called_cut(tmp_path: Path, capsys: Capture, writer: Path) -> None:
+    rows = [{"id": i, "text": " ".join(["good"] * (i + 1)), "label": "ab"[i % 2]} for i in range(60)]
+    write_csv(tmp_path / "t.csv", rows)
+    prompt = {"template": "the film is {text} and very", "label_words": {"a": "good", "b": "bad"}}
+    recipe = causal(tmp_path, writer, "prompt-classification", {"train": "t.csv"}, prompt=prompt)
+    report = found(capsys, recipe)
+    quantiles = report["splits"]["train"]["lengths"]["quantiles"]
+    data = bind(load_recipe(str(recipe)).data, 42, Path, task="prompt-classification")
+    encoder = open_prompts(writer, 60, "right", load_recipe(str(recipe)).asked, data.labels, "prompt-classification")
+    encoded = encoder.encode(data.train.texts)
+    assert quantiles["max"] - quantiles["p50"] == 30  # one token a word
+    assert sum(report["splits"]["train"]["lengths"]["cut"].values()) == sum(encoded.truncated) > 0
+
+
+def test_documents_are_looked_through_as_they_will_be_trained_on(tmp_path: Path, capsys: Capture, writer: Path) -> None:
+    lines = [{"id": f"d{i}", "text": f"{row['text']} good film {i}"} for i, row in enumerate(sound(20))]
+    lines[3]["text"] = "bad"
+    lines[4]["text"] = lines[5]["text"] = "very " * 30
+    lines[6]["text"] = "warm " * 100
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    clean = {"min_chars": 20, "max_chars": 480, "deduplicate": True}
+    data = {"train": "d.jsonl", "validation": {"fraction": 0.3}, "clean": clean}
+    recipe = causal(tmp_path, writer, "language-modeling", data)
+    report = found(capsys, recipe, "--set", "base.max_length=20")
+    bound = bind(load_recipe(str(recipe)).data, 42, Path, task="language-modeling")
+    assert {name: part["rows"] for name, part in report["splits"].items()} == {k: len(v) for k, v in bound.splits().items()}
+    assert report["cleaned"]["train"]["max_chars"] == 1  # and its pieces stay in one split
+    assert report["cleaned"]["train"]["min_chars"] == 1
+    assert report["cleaned"]["train"]["duplicate"] == 1
+    assert (report["max_length"], report["splits"]["train"]["lengths"]["cut"]) == (None, None)  # a document goes on
+    assert report["splits"]["train"]["lengths"]["quantiles"]["max"] > 20
+    assert not any("label" in gate["name"] for gate in report["gates"])
+    out = tunebench(capsys, "check", tmp_path / "c.yaml")[1]
+    assert "texts that cleaning changes or drops" in out
+    assert "always answering" not in out
+
+
+def test_completions_are_measured_with_their_answers(tmp_path: Path, capsys: Capture, writer: Path) -> None:
+    lines = [{"prompt": f"the film {i % 10} is", "completion": " very good" * (i + 1)} for i in range(40)]
+    (tmp_path / "i.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    report = found(capsys, causal(tmp_path, writer, "instruction", {"train": "i.jsonl"}))
+    lengths = report["splits"]["train"]["lengths"]
+    assert lengths["quantiles"]["max"] - lengths["quantiles"]["p50"] == 40  # two tokens each
+    assert sum(lengths["cut"].values()) == sum(2 * (i + 1) + 6 > 60 for i in range(40))
+    assert any("of the rows are cut at max_length" in line and "worst" not in line for line in report["warnings"])

@@ -207,7 +207,7 @@ def test_a_split_that_cannot_be_read_is_cut_instead(capsys: Capture) -> None:
 def test_the_starter_reviews_become_a_recipe_that_is_checked(capsys: Capture) -> None:
     assert made(capsys, "starter:reviews", "--output", "1.yaml")["base"]["model"] == "starter:minilm"
     code, out, err = tunebench(capsys, "check", "1.yaml")  # some reviews stand there twice, and it cuts at random
-    assert (code, err) == (3, "error: 1 of 6 gates failed: test rows that stand in train\n")
+    assert (code, err) == (3, "error: 1 of 7 gates failed: test rows that stand in train\n")
     assert "data.test.group_by" in out
     assert tunebench(capsys, "check", "starter-lora")[0] == 0
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from quiz import make_questions
 from safetensors import safe_open
-from tiny import World, write_base
+from tiny import World, make_rows, write_base, write_csv
 
 from tunebench import jobs
 from tunebench.data.labels import LabelMap
@@ -198,7 +200,7 @@ def architecture(name: str) -> str:
 @pytest.fixture(scope="session")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Llama with places for a whole prompt, which its tokenizer spells."""
-    return write_base(tmp_path_factory.mktemp("llama"), "llama", causal=True, positions=1024)
+    return write_base(tmp_path_factory.mktemp("llama"), "llama", causal=True, positions=2048)
 
 
 def on_tiny(name: str, world: World, llama: Path) -> list[str]:
@@ -283,3 +285,35 @@ def test_a_stage_for_taigi_trains_all_seven_projections(number: int, llama: Path
     layers = {f"base_model.model.model.layers.{layer}.{name}" for layer in (0, 1) for name in PROJECTIONS}
     assert trained == {f"{name}.lora_{matrix}" for name in layers for matrix in "AB"}
     assert bundle.unsaved_layers(model, new) == []
+
+
+def test_a_step_of_each_stage_for_taigi_leaves_answers(
+    llama: Path, warm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where a preset looks for its data
+    write_taigi(tmp_path / "data")
+    few = [f"stages.{stage}.train.{key}=1" for stage in STAGES for key in ("max_steps", "eval_steps")]
+    overrides = [f"base.model={llama}", "base.quantization=null", "report_to=none", *few]
+    jobs.train("taigi-qa", overrides, tmp_path / "runs", lambda event: None)
+    stages = tmp_path / "runs" / "taigi-qa" / "stages"
+    proofs = {name: json.loads((stages / name / "metrics.json").read_text("utf-8"))["proofs"] for name in STAGES}
+    assert {name: [proof["name"] for proof in proofs[name]] for name in STAGES} == {"cpt": ["reload", "merge"], "sft": ["reload"]}
+    with (stages / "sft" / "answers.csv").open(encoding="utf-8", newline="") as file:
+        answers = list(csv.DictReader(file))
+    assert [answer["ID"] for answer in answers] == [f"q{i}" for i in range(4)]
+    assert {answer["Answer"] for answer in answers} <= {"1", "2", "3", "4"}
+
+
+def write_taigi(folder: Path) -> None:
+    """The three files of the preset: paragraphs, questions with and without answers, under the names they have there."""
+    words = [row["text"] for row in make_rows(120)]
+    articles = [{"title": f"t{i}", "author": "a", "text": " ".join(words[i : i + 8])} for i in range(0, 120, 3)]
+    paragraphs = [article | {"paragraph_id": number} for article in articles for number in (1, 2)]
+    (folder / "IMA-Taiwan").mkdir(parents=True)
+    (folder / "IMA-Taiwan" / "articles.json").write_text(json.dumps(paragraphs), "utf-8")
+    options = {f"選項{number}": key for number, key in enumerate(("a", "b", "c", "id"), 1)}
+    asked = [{name: row[key] for name, key in options.items()} | row for row in make_questions(40)]
+    labelled = [row | {"文章": row["story"], "問題": row["asked"], "正確答案": row["right"]} for row in asked]
+    write_csv(folder / "AI_conv.csv", labelled)
+    unlabelled = [row | {"ID": row["id"], "前文": row["story"], "題幹": row["asked"]} for row in asked[:4]]
+    write_csv(folder / "1001-question-v3.csv", unlabelled)

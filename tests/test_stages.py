@@ -4,63 +4,31 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import shutil
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from chains import TRAIN, causal_settings, settings_of, write
 from killing import Nursery
 from shelf import finished_run, tunebench
 from test_seed import lasting
-from tiny import BAD, FILLER, GOOD, METHODS, World, write_base, write_csv, write_recipe
+from tiny import METHODS, World, write_csv, write_recipe
 
 from tunebench import jobs
 from tunebench.errors import GateFailed, InputError, TunebenchError
 from tunebench.events import Event, Noted, Proved, Staged, Step
-from tunebench.recipe.load import dump_recipe, load_any, load_recipe, parse_yaml, validate_any
-from tunebench.recipe.stages import StagedRecipe
 from tunebench.runs import environment
 from tunebench.runs.bases import base_digest
 from tunebench.runs.chain import Chain
 from tunebench.runs.index import find_run, list_runs, summary
 from tunebench.training import Trained
 
-TRAIN = {"max_steps": 6, "learning_rate": 0.02, "per_device_train_batch_size": 8, "bf16": False}
-HALVES = {"validation": {"fraction": 0.2, "stratify": True}, "test": {"fraction": 0.2, "stratify": True}, "id": "id"}
-MOMENTS = (
-    "cpt/checkpoints",
-    "cpt/metrics.json",
-    "cpt/merged-unproved",
-    "cpt/merged",
-    "sft/manifest.json",
-    "sft/checkpoints",
-    "sft/predictions.parquet",
-)
+MOMENTS = ("cpt/checkpoints", "cpt/metrics.json", "cpt/merged-unproved", "cpt/merged", "sft/checkpoints")
 """What lies in the directory of a chain, one after the other, when it is killed."""
-
-
-def settings_of(world: World, name: str = "pair") -> dict[str, Any]:
-    """Two stages on the tiny encoder: a LoRA that is merged, and one on what that gave."""
-    first = {
-        "name": "cpt",
-        "data": {"train": str(world.data), **HALVES},
-        "method": METHODS["lora"],
-        "train": TRAIN,
-        "merge": True,
-    }
-    second = {"name": "sft", "data": {"train": str(world.data), **HALVES}, "method": METHODS["lora"] | {"r": 2}, "train": TRAIN}
-    base = {"model": str(world.bases["bert"]), "max_length": 32}
-    return json.loads(json.dumps({"name": name, "seed": 3, "base": base, "stages": [first, second]}))  # nothing shared
-
-
-def write(path: Path, settings: dict[str, Any]) -> str:
-    path.write_text(json.dumps(settings), "utf-8")  # which is YAML
-    return str(path)
 
 
 def train(recipe: str, runs: Path, *overrides: str, force: bool = False) -> tuple[Trained, list[Event]]:
@@ -152,8 +120,10 @@ def test_a_chain_serves_its_last_stage_and_names_every_one(pair: Path, capsys: p
 
 def test_a_chain_can_be_moved(own: Path) -> None:
     (own / "runs").rename(own / "elsewhere")
-    again = jobs.predict_texts("pair", own / "elsewhere", ["a good film"])
-    assert again[0]["error"] is None
+    run = find_run("pair", own / "elsewhere")
+    assert run.recipe.base.model == str(own / "elsewhere" / "pair" / "stages" / "cpt" / "merged")  # type: ignore[union-attr]
+    assert run.manifest["base"]["model"] == "../cpt/merged"
+    assert jobs.predict_texts("pair", own / "elsewhere", ["a good film"])[0]["error"] is None
     assert train(str(own / "pair.yaml"), own / "elsewhere")[0].already_finished
 
 
@@ -178,6 +148,22 @@ def test_another_recipe_takes_a_finished_stage_over_instead_of_training_it(world
     done, said = train(str(own / "other.yaml"), runs, "stages.cpt.train.max_steps=7", force=True)
     assert trained_in(said) == ["cpt", "sft"]
     assert content(runs / "pair") == before
+
+
+def test_a_recipe_that_differs_in_its_name_alone_trains_nothing(world: World, own: Path) -> None:
+    done, said = train(write(own / "other.yaml", settings_of(world, "other")), own / "runs")
+    assert trained_in(said) == []
+    entries = Chain(done.path).manifest["stages"]
+    of_pair = Chain(own / "runs" / "pair").manifest["stages"]
+    assert entries == of_pair
+
+
+def test_a_stage_is_taken_over_under_another_name_but_not_one_that_names_its_start_otherwise(world: World, own: Path) -> None:
+    settings = settings_of(world, "other")
+    settings["stages"][0]["name"] = "pre"
+    done, said = train(write(own / "other.yaml", settings), own / "runs")
+    assert trained_in(said) == ["sft"]
+    assert json.loads((done.run.weights / "adapter_config.json").read_text("utf-8"))["base_model_name_or_path"] == "../pre/merged"
 
 
 def test_a_stage_with_another_start_is_not_taken_over(world: World, own: Path) -> None:
@@ -400,32 +386,6 @@ def test_memory_is_given_back_between_stages_and_its_peak_counted_anew() -> None
     assert environment.peak_memory_bytes() < peak - 250_000_000
 
 
-def causal_settings(folder: Path) -> dict[str, Any]:
-    """Continued pre-training, then questions with options, on a tiny Llama."""
-    draw = random.Random(1)
-    texts = [{"text": " ".join(draw.choices([*GOOD, *BAD, *FILLER], k=draw.randint(8, 20)))} for _ in range(30)]
-    asked: list[dict[str, Any]] = []
-    for i in range(30):
-        options = draw.sample(BAD, 2)
-        options.insert(i % 3, draw.choice(GOOD))
-        asked.append({"ID": i, "passage": f"film {options[i % 3]}", "question": "film ?", "answer": i % 3 + 1})
-        asked[-1] |= dict(zip("abc", options, strict=True))
-    corpus, questions = write_csv(folder / "corpus.csv", texts), write_csv(folder / "asked.csv", asked)
-    cut = {"validation": {"fraction": 0.2}, "test": {"fraction": 0.2}}
-    prompt = {"template": "{passage} {question} {choices} :", "choice_template": "{number} {choice}"}
-    columns = {"choices": ["a", "b", "c"], "id": "ID"}
-    method = {"kind": "lora", "r": 4}
-    first = {"name": "cpt", "task": "language-modeling", "data": {"train": str(corpus), **cut}, "method": method, "train": TRAIN}
-    second = {
-        "name": "sft",
-        "task": "multiple-choice",
-        "data": {"train": str(questions), "predict": str(questions), **columns, **cut},
-    }
-    stages = [first | {"merge": True}, second | {"prompt": prompt, "method": method, "train": TRAIN, "base": {"max_length": 60}}]
-    base = {"model": str(write_base(folder / "llama", "llama", causal=True)), "max_length": 48}
-    return {"name": "taigi", "seed": 3, "base": base, "stages": stages}
-
-
 def test_pre_training_goes_on_to_questions_and_their_answers(
     warm: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -443,96 +403,3 @@ def test_pre_training_goes_on_to_questions_and_their_answers(
     code, out, _ = tunebench(capsys, "train", recipe, "--runs", tmp_path / "runs")
     assert code == 0
     assert "cpt is already finished; nothing to do: test perplexity per character" in out
-
-
-def faulty(settings: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """The settings with one changed: ``0.train.max_steps`` in the first stage, ``/seed`` above the stages; None removes it."""
-    *keys, last = path.lstrip("/").split(".")
-    target: Any = settings if path.startswith("/") else settings["stages"]
-    for key in keys:
-        target = target[int(key) if isinstance(target, list) else key]
-    place = int(last) if isinstance(target, list) else last
-    if value is None:
-        del target[place]
-    else:
-        target[place] = value
-    return settings
-
-
-FAULTS: list[tuple[str, Any, str]] = [
-    ("0.train.max_steps", 0, "stages.cpt.train.max_steps: expected at least 1, found 0"),
-    ("0.train.max_stepz", 1, "stages.cpt.train.max_stepz: unknown key; nearest is 'max_steps'"),
-    ("1.method.kind", "lorra", "stages.sft.method.kind: expected one of"),
-    ("1.data.validation", None, "stages.sft.data.validation: needed to choose the best checkpoint"),
-    ("1.data.predict", {"fraction": 0.1}, "stages.sft.data.predict: expected a file, or {file: …}"),
-    ("1.name", None, "stages.2.name: missing; name of the stage"),
-    ("1.name", "../x", "stages.../x.name: expected letters, digits"),
-    ("1.name", "CPT", "stages: names are folders, give each stage its own; found twice: CPT, cpt"),
-    ("1.name", "s" * 97, f"stages.{'s' * 97}.name: the run's name, <recipe>-<stage>, has 102 characters"),
-    ("1", "sft", "stages.2: expected settings, found 'sft'"),
-    ("1.seed", 3, "stages.sft.seed: is the same for all stages; move it above stages"),
-    ("1.base", {"model": "x"}, "stages.sft.base.model: unknown"),
-    ("/train", {}, "train: stands in each stage; move it below stages"),
-    ("/base", None, "base: missing; the pretrained model that the first stage starts from"),
-    ("/stages", [], "stages: expected a list that is not empty, found []"),
-    ("/stages", "cpt", "stages: expected a list, found 'cpt'"),
-    ("0.merge", False, "stages.cpt.merge: the next stage starts from whole weights; set it to true, or method.kind to full"),
-    ("0.method", {"kind": "full"}, "stages.cpt.merge: the method 'full' has no adapter to merge; remove it"),
-    ("0.method", {"kind": "tfidf"}, "stages.cpt.method.kind: the baseline 'tfidf' uses no weights of a stage"),
-    ("1.task", "language-modeling", "stages.sft.task: language-modeling needs the output layer of a language model"),
-    ("/base.pooling", "mean", "base.pooling: belongs to task: text-classification"),
-]
-
-
-@pytest.mark.parametrize(("path", "value", "told"), FAULTS, ids=[f"{path}={value!s:.12}" for path, value, _ in FAULTS])
-def test_faults_of_a_staged_recipe_name_the_stage(world: World, path: str, value: Any, told: str) -> None:
-    settings = settings_of(world)
-    if path == "/base.pooling":
-        settings["stages"] = [stage | {"task": "language-modeling"} for stage in settings["stages"]]
-    with pytest.raises(InputError) as caught:
-        validate_any(faulty(settings, path, value), "pair.yaml")
-    assert any(fault.startswith(told) for fault in caught.value.faults), caught.value.faults
-
-
-def test_all_faults_of_all_stages_are_told_at_once(world: World) -> None:
-    settings = faulty(faulty(faulty(settings_of(world), "0.train.max_steps", 0), "1.train.eval_steps", "x"), "/seeed", 1)
-    with pytest.raises(InputError) as caught:
-        validate_any(settings, "pair.yaml")
-    keys = [fault.split(":")[0] for fault in caught.value.faults]
-    assert keys == ["seeed", "stages.cpt.train.max_steps", "stages.sft.train.eval_steps"]
-
-
-def test_zero_shot_may_only_be_the_last_stage(tmp_path: Path) -> None:
-    settings = causal_settings(tmp_path)
-    asked = {key: value for key, value in settings["stages"][1].items() if key != "train"} | {"method": {"kind": "zero-shot"}}
-    assert validate_any(settings | {"stages": [settings["stages"][0], asked]}, "t").name == "taigi"
-    with pytest.raises(InputError, match="'zero-shot' leaves no weights for the next stage; make it the last one"):
-        validate_any(settings | {"stages": [asked, settings["stages"][0]]}, "t")
-
-
-def test_a_setting_of_a_stage_is_overridden_by_the_name_of_the_stage(pair: Path) -> None:
-    recipe = load_any(str(pair / "pair.yaml"), ["stages.sft.train.max_steps=2", "stages.cpt.method.r=9", "seed=5"])
-    assert isinstance(recipe, StagedRecipe)
-    assert [(stage.name, stage.train and stage.train.max_steps) for stage in recipe.stages] == [("cpt", 6), ("sft", 2)]
-    assert (recipe.seed, recipe.stages[0].method.r) == (5, 9)  # type: ignore[union-attr]
-    assert validate_any(parse_yaml(dump_recipe(recipe), "dumped"), "dumped") == recipe
-    for override, told in (
-        ("stages.cpd.seed=1", "no stage of that name; stages are cpt, sft"),
-        ("stages.cpt={}", r"which setting of the stage\? Write one such as stages.cpt.train.max_steps=5"),
-        ("stages.cpt.train.max_steps.x=1", "'max_steps' holds a number, not settings"),
-    ):
-        with pytest.raises(InputError, match=told):
-            load_any(str(pair / "pair.yaml"), [override])
-    with pytest.raises(InputError, match="has 2 stages, and this takes a recipe of one"):
-        load_recipe(str(pair / "pair.yaml"))
-
-
-def test_relative_files_of_every_stage_are_anchored_at_the_recipe(world: World, tmp_path: Path) -> None:
-    settings = settings_of(world)
-    for stage in settings["stages"]:
-        stage["data"] |= {"train": "data.csv"}
-    settings["stages"][1]["data"]["test"] = {"file": "../ask.csv"}
-    recipe = load_any(write(tmp_path / "pair.yaml", settings))
-    assert isinstance(recipe, StagedRecipe)
-    assert [stage.data.train for stage in recipe.stages] == [str(tmp_path / "data.csv")] * 2
-    assert recipe.stages[1].data.test.file == str(tmp_path.parent / "ask.csv")  # type: ignore[union-attr]

@@ -72,8 +72,9 @@ def train_run(bound: Bound, path: Path, watch: Watch, command: str, *, force: bo
                 write_audit(run.path / "cleaning.jsonl", bound.data.audit)
             for remark in _remarks(run, bound) if begins else []:
                 say(Warned(remark))
-            fit = fit_baseline(run, bound, say) if bound.recipe.method.kind in BASELINES else fit_model(run, bound, say, command)
-            run.write_json("metrics.json", fit)
+            is_baseline = bound.recipe.method.kind in BASELINES
+            metrics = fit_baseline(run, bound, say) if is_baseline else fit_model(run, bound, say, command)
+            run.write_json("metrics.json", metrics)
             run.write_json("manifest.json", run.manifest | {"end_weights": run.weights_digest()})
             files = {path.name for path in run.path.iterdir() if not path.name.startswith(".")} - {"checkpoints"}
             say(Finished(sorted(files)))

@@ -18,6 +18,8 @@ import numpy as np
 from tunebench.data import gates, wording
 from tunebench.data.conversations import read_conversations
 from tunebench.data.corpus import read_corpus
+from tunebench.data.corpus_audit import counts
+from tunebench.data.dataset import cut_of
 from tunebench.data.findings import FileFindings, Findings, Lengths, SplitFindings
 from tunebench.data.items import Item, flat
 from tunebench.data.leaks import Leak, pair_up, search_near
@@ -31,7 +33,7 @@ from tunebench.data.scripts import SCRIPTS, script_findings
 from tunebench.data.shingles import Shingles, shingles
 from tunebench.data.tables import open_source
 from tunebench.errors import InputError, listing
-from tunebench.recipe.sources import Data, Fraction, SplitFile
+from tunebench.recipe.sources import Data, SplitFile
 from tunebench.recipe.spec import TEXT_TASKS, Recipe
 
 MOST_MEASURED = 20_000
@@ -78,7 +80,7 @@ def audit(
     """
     read = _summing(on_rows)
     scans, cleaned = _scan_files(recipe, locate, read)
-    parts = cut_parts(scans, recipe.data, recipe.seed)
+    parts = cut_parts(scans, recipe.data, recipe.seed, recipe.task)
     repeats = {name: count_repeats(part) for name, part in parts.items()}
     leaks, ruler = pair_up(parts), open_ruler(list(count_labels(parts["train"])))
     sampled = _sample(parts, leaks, _shown(parts, repeats, leaks), ruler, read)
@@ -127,7 +129,8 @@ def _scan_files(
     data, cleaned = recipe.data, dict[str, dict[str, int]]()
     opened: dict[str, Callable[[], Scan]] = {}
     errors: list[InputError] = []
-    cuts = [cut.group_by for cut in (data.test, data.validation) if isinstance(cut, Fraction) and cut.group_by is not None]
+    fractions = (cut_of(data, name, recipe.task) for name in ("test", "validation"))
+    cuts = [cut.group_by for cut in fractions if cut is not None and cut.group_by is not None]
     for name in ("train", "validation", "test"):
         if (source := data.source(name)) is not None:
             groups = cuts if name == "train" else []
@@ -157,7 +160,7 @@ def _read_whole(recipe: Recipe, path: Path, source: SplitFile, split: str) -> tu
     if recipe.task == "instruction":
         return read_conversations(path, recipe.data, source), {}
     rows, audited = read_corpus(path, recipe.data, source, split)
-    return rows, dict(Counter(item.reason for item in audited))
+    return rows, counts(audited).get(split, {})
 
 
 def _open(

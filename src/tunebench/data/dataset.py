@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tunebench.data.conversations import read_conversations
-from tunebench.data.corpus import read_corpus
+from tunebench.data.corpus import DOCUMENT, read_corpus
 from tunebench.data.corpus_audit import Audited
 from tunebench.data.items import flat
 from tunebench.data.labels import LabelMap, make_label_map, numbered_label_map, unknown_labels
@@ -86,8 +86,7 @@ def bind(data: Data, seed: int, locate: Callable[[str], Path], *, task: Task = "
     parts = _read_files(data, locate, task, audit)
     train, predict = parts.pop("train"), parts.pop("predict", None)
     for name in ("test", "validation"):
-        wanted = getattr(data, name)
-        if isinstance(wanted, Fraction):
+        if (wanted := cut_of(data, name, task)) is not None:
             kept, cut = cut_fraction(train, wanted, seed, name)
             train, parts[name] = train.take(kept), train.take(cut)
     if data.max_train_samples is not None and data.max_train_samples < len(train):
@@ -96,6 +95,16 @@ def bind(data: Data, seed: int, locate: Callable[[str], Path], *, task: Task = "
     if task not in TEXT_TASKS:
         check_labels(parts, labels, cut=[name for name in parts if isinstance(getattr(data, name), Fraction)])
     return Dataset(train, parts.get("validation"), parts.get("test"), labels, predict, task, audit)
+
+
+def cut_of(data: Data, split: str, task: Task) -> Fraction | None:
+    """How a split is cut out of the training rows, where it is: of a corpus the pieces of one document stay together."""
+    wanted = getattr(data, split)
+    if not isinstance(wanted, Fraction):
+        return None
+    if task != "language-modeling" or wanted.group_by is not None:
+        return wanted
+    return wanted.model_copy(update={"group_by": DOCUMENT, "stratify": False})
 
 
 def _labels_of(data: Data, train: Rows, task: Task) -> LabelMap:

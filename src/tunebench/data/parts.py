@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from tunebench.data.dataset import cut_of
 from tunebench.data.items import Item
 from tunebench.data.scan import Scan, items_at
 from tunebench.data.shingles import mix
 from tunebench.data.splits import cut_fraction, draw
-from tunebench.recipe.sources import Data, Fraction
+from tunebench.recipe.sources import Data
+from tunebench.recipe.spec import Task
 
 _MOST_SHOWN = 3
 
@@ -71,13 +73,12 @@ class Repeats:
     contradictions: list[tuple[int, int]]
 
 
-def cut_parts(scans: Mapping[str, Scan], data: Data, seed: int) -> dict[str, Part]:
+def cut_parts(scans: Mapping[str, Scan], data: Data, seed: int, task: Task) -> dict[str, Part]:
     """The splits that training would have, of the rows that are sound."""
     parts = {name: Part(name, scanned, np.arange(len(scanned.ids))) for name, scanned in scans.items()}
     train = parts.pop("train")
     for name in ("test", "validation"):
-        wanted = getattr(data, name)
-        if isinstance(wanted, Fraction):
+        if (wanted := cut_of(data, name, task)) is not None:
             kept, cut = cut_fraction(train.cells(), wanted, seed, name)
             train, parts[name] = train.take(kept), replace(train.take(cut), name=name)
     if data.max_train_samples is not None and data.max_train_samples < len(train.places):

@@ -25,6 +25,8 @@ from tunebench.predict.documents import Sequences
 from tunebench.predict.plan import prediction_plan
 from tunebench.predict.scorers import Backend, score_ids
 
+CPU_TOKENS = 2048
+"""Padded tokens that a CPU computes at once in training: more are no faster there, and need more memory (docs/lab-log.md)."""
 TRAIN_SAMPLE = 128
 """Training rows scored without dropout at every evaluation: the train curve that the validation curve compares with."""
 
@@ -88,6 +90,10 @@ class Objective(Protocol):
         """Say whether there are rows to evaluate on."""
         ...
 
+    def at_once(self, rows: Sequence[int], device: torch.device) -> list[list[int]]:
+        """The rows of a micro-batch in parts that are computed one after the other; their gradients add up to the same."""
+        ...
+
     def loss(self, model: nn.Module, rows: Sequence[int], device: torch.device) -> Loss:
         """The loss of some training rows, the model as it is."""
         ...
@@ -129,6 +135,10 @@ class Classifying:
     def validated(self) -> bool:
         """Say whether there are validation rows."""
         return self.validation is not None
+
+    def at_once(self, rows: Sequence[int], device: torch.device) -> list[list[int]]:
+        """All rows."""
+        return [list(rows)]
 
     def loss(self, model: nn.Module, rows: Sequence[int], device: torch.device) -> Loss:
         """Cross-entropy of some training rows, weighed by their labels."""
@@ -180,6 +190,10 @@ class Answering:
         """Say whether there are validation rows."""
         return self.validation is not None
 
+    def at_once(self, rows: Sequence[int], device: torch.device) -> list[list[int]]:
+        """As many rows as a CPU is as fast with, so that a batch needs no more memory than that."""
+        return _parts(self.train, rows, device)
+
     def loss(self, model: nn.Module, rows: Sequence[int], device: torch.device) -> Loss:
         """Cross-entropy of the answers' tokens."""
         return _sequence_loss(model, self.train, rows, self.backend.pad_id, device)
@@ -219,6 +233,10 @@ class Writing:
     def validated(self) -> bool:
         """Say whether there are validation rows."""
         return self.validation is not None
+
+    def at_once(self, rows: Sequence[int], device: torch.device) -> list[list[int]]:
+        """As many rows as a CPU is as fast with, so that a batch needs no more memory than that."""
+        return _parts(self.train, rows, device)
 
     def loss(self, model: nn.Module, rows: Sequence[int], device: torch.device) -> Loss:
         """Cross-entropy of the tokens to be predicted."""
@@ -260,6 +278,13 @@ def _label_scores(
     loss = float(classification_loss(torch.from_numpy(logits).double(), torch.tensor(examples.labels))) / len(examples.labels)
     predicted = [int(i) for i in logits.argmax(axis=1)]
     return {"loss": loss, **selection_scores(examples.labels, predicted, num_labels, positive_id)}, len(set(predicted))
+
+
+def _parts(train: Sequences, rows: Sequence[int], device: torch.device) -> list[list[int]]:
+    if device.type != "cpu":
+        return [list(rows)]
+    plan = prediction_plan([len(train.ids[row]) for row in rows], len(rows), CPU_TOKENS)
+    return [[rows[place] for place in places] for places in plan]
 
 
 def _sequence_loss(model: nn.Module, train: Sequences, rows: Sequence[int], pad_id: int, device: torch.device) -> Loss:

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from tunebench.model.causal import hidden_states, token_logits
+from tunebench.model.causal import causal_of, hidden_states, token_logits
 from tunebench.model.tasks import pad_batch
 from tunebench.predict.documents import Sequences
 
-CHUNK = 512
-"""Tokens whose logits over the whole vocabulary are held at once."""
+LOGITS = 2**25
+"""Logits that are held at once: 128 MiB of float32, of a vocabulary of 49,152 those of 682 tokens."""
 
 
 def target_losses(model: nn.Module, rows: Sequences, places: Sequence[int], pad_id: int, device: torch.device) -> list[Tensor]:
@@ -38,8 +38,9 @@ def _losses(model: nn.Module, states: Tensor, targets: Tensor) -> Tensor:
     def chunk(part: Tensor, wanted: Tensor) -> Tensor:
         return functional.cross_entropy(token_logits(model, part).float(), wanted, reduction="none")
 
-    parts = zip(states.split(CHUNK), targets.split(CHUNK), strict=True)
-    if len(states) <= CHUNK or not torch.is_grad_enabled():
+    size = max(1, LOGITS // causal_of(model).config.vocab_size)
+    parts = zip(states.split(size), targets.split(size), strict=True)
+    if len(states) <= size or not torch.is_grad_enabled():
         return torch.cat([chunk(part, wanted) for part, wanted in parts])
     kept = {"use_reentrant": False, "preserve_rng_state": False}
     return torch.cat([checkpoint(chunk, part, wanted, **kept) for part, wanted in parts])  # type: ignore[arg-type]

@@ -57,9 +57,8 @@ def training_terms(recipe: Recipe, found: Footprint, batch: tuple[int, int]) -> 
     ]
     if recipe.task in CAUSAL_TASKS:
         learned = rows * tokens if recipe.task in ("language-modeling", "instruction") else 4 * rows
-        terms.append(
-            Term("logits", logit_bytes(found.vocabulary, learned), f"3 x {found.vocabulary:,} x 4 bytes, for 512 tokens at most")
-        )
+        size = logit_bytes(found.vocabulary, learned)
+        terms.append(Term("logits", size, "with their softmax and gradient, as many as are held at once"))
     return [term for term in terms if term.bytes]
 
 

@@ -18,7 +18,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from tunebench.model.causal import causal_of
 from tunebench.model.methods import apply_method, count_parameters, keep_fewer_activations
 from tunebench.model.residual import to_plain_lora
-from tunebench.model.sequences import CHUNK
+from tunebench.model.sequences import LOGITS
 from tunebench.model.tasks import MODEL_CLASSES
 from tunebench.recipe.methods import ZeroShot
 from tunebench.recipe.resolve import CAUSAL, pooling_of
@@ -56,7 +56,7 @@ def model_on_meta(recipe: Recipe, config: PretrainedConfig, num_labels: int) -> 
     config.pad_token_id = config.pad_token_id or 0
     config.use_cache = False
     with torch.device("meta"):
-        model: PreTrainedModel = MODEL_CLASSES[pooling].from_config(config)
+        model: PreTrainedModel = MODEL_CLASSES[pooling].from_config(config, dtype=torch.float32)  # as all bases are loaded
         return model if isinstance(recipe.method, ZeroShot) else apply_method(model, recipe.method, pooling)
 
 
@@ -66,7 +66,6 @@ def footprint(recipe: Recipe, config: PretrainedConfig, num_labels: int, batch: 
     model = model_on_meta(recipe, config, num_labels)
     (total, trainable), matrices = count_parameters(model), _between(model)
     rounded = sum(matrix.numel() for matrix in matrices)
-    saved = _saved_bytes(model_on_meta(recipe, config, num_labels))
     if isinstance(recipe.method, ZeroShot):
         return Footprint(total, 0, rounded, 0, config.vocab_size, 0, 0, 0)
     body = causal_of(model).base_model if pooling_of(recipe) == CAUSAL else model
@@ -78,12 +77,13 @@ def footprint(recipe: Recipe, config: PretrainedConfig, num_labels: int, batch: 
         again = sum(kept) // config.num_hidden_layers
         keep_fewer_activations(model)
         kept = _kept(body, batch, precision, quantized)
+    saved = _saved_bytes(model)
     return Footprint(total, trainable, rounded, saved, config.vocab_size, sum(kept), again, max(kept, default=0))
 
 
 def logit_bytes(vocabulary: int, tokens: int) -> int:
     """Logits over the vocabulary for as many tokens as are held at once, with their gradient and their softmax."""
-    return 3 * FLOAT32 * vocabulary * min(CHUNK, tokens)
+    return 3 * FLOAT32 * min(max(LOGITS, vocabulary), vocabulary * tokens)
 
 
 def _between(model: nn.Module) -> list[Tensor]:

@@ -1,12 +1,14 @@
 """Jinja as transformers sets it up for chat templates: sandboxed, and with the few names that templates use.
 
+All but ``strftime_now``: a prompt with today's date in it would be another one tomorrow, after a resume. Templates that know
+the name ask whether it is there, and have a date of their own where it is not.
+
 Imported where a template is rendered, as jinja comes with the extra ``train``.
 """
 
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from typing import Any, NoReturn
 
 from jinja2 import Template, TemplateError, nodes, utils
@@ -23,7 +25,7 @@ def compiled(source: str) -> Template:
     """The template of a text; one of ``FAULTS`` where it is none."""
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
     environment.filters["tojson"] = _as_json
-    environment.globals |= {"raise_exception": _refuse, "strftime_now": _now, "namespace": _Namespace}
+    environment.globals |= {"raise_exception": _refuse, "namespace": _Namespace}
     return environment.from_string(source)
 
 
@@ -54,10 +56,6 @@ class _Namespace(utils.Namespace):
 
 def _refuse(message: str) -> NoReturn:
     raise TemplateError(message)
-
-
-def _now(form: str) -> str:
-    return datetime.now().strftime(form)
 
 
 def _as_json(

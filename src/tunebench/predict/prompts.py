@@ -55,7 +55,7 @@ class PromptEncoder:
         eos = special_tokens(folder).get("eos_token")
         self.end = [found] if eos and (found := self._tokenizer.token_to_id(eos)) is not None else []
         self.room = max_length - max(map(len, self.answers)) - len(self.end)
-        before = PLACEHOLDER.split(template.text)[0] if not _begins_varied(template.text) else ""
+        before = PLACEHOLDER.split(template.text)[0]
         self.prefix = self._ids([before])[0].ids[:-1]
         """Tokens that every prompt begins with; the last one may change with what follows and is left out."""
 
@@ -197,7 +197,3 @@ def _filling(item: Item, template: Template, words: Sequence[str]) -> dict[str, 
         for word, choice in zip(words, item.choices, strict=True)
     ]
     return {"passage": item.passage, "question": item.question, "choices": "\n".join(lines)}
-
-
-def _begins_varied(text: str) -> bool:
-    return PLACEHOLDER.match(text) is not None

@@ -22,7 +22,7 @@ Lengths = Callable[[Sequence[Any]], list[int]]
 
 
 def open_lengths(recipe: Recipe, folder: Path, labels: Sequence[str]) -> Lengths:
-    """A function that counts the tokens of items before anything is cut: texts, whole prompts with their longest answer, documents.
+    """What counts the tokens of items before anything is cut: texts, prompts with their longest answer, documents.
 
     ``labels`` are those of the training rows. Raises InputError where the tokenizer does not fit, or label words do not.
     """
@@ -35,7 +35,7 @@ def open_lengths(recipe: Recipe, folder: Path, labels: Sequence[str]) -> Lengths
 
 
 def open_ruler(recipe: Recipe, folder: Path | None, labels: Sequence[str]) -> Ruler:
-    """How `check` measures: in tokens of the base in ``folder``, in words without one. A document is never cut, it goes on."""
+    """How `check` measures: in tokens of the base in ``folder``, in words without one. Documents are not cut, they go on."""
     if folder is None or recipe.base is None:
         return Ruler("words", None, lambda items: count_words([flat(item) for item in items]))
     most = None if recipe.task == "language-modeling" else recipe.base.max_length

@@ -117,7 +117,7 @@ def open_chain(runs: Path, recipe: StagedRecipe) -> Iterator[Chain]:
     Raises InputError where something else bears the name.
     """
     chain = Chain(runs / recipe.name)
-    chain.made()
+    chain.make()
     if is_run(chain.path) and not is_chain(chain.path):
         raise InputError(str(chain.path), "is the run of a recipe without stages; give the recipe another name")
     if not is_run(chain.path) and any(not is_leftover(path.name) and path.name != STAGES for path in chain.path.iterdir()):

@@ -81,7 +81,7 @@ class Folder:
                 f"{self.path}: cannot be written ({error.strerror or error}{culprit}); {remedy(error, 'give --runs')}"
             ) from error
 
-    def made(self) -> None:
+    def make(self) -> None:
         """Make the folder; TunebenchError where that cannot be."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)

@@ -164,7 +164,7 @@ def open_run(path: Path, recipe: spec.Recipe, manifest: dict[str, Any], *, force
     Raises InputError where the run there was made by another recipe, data or base, naming what differs; with ``force`` it goes.
     """
     run = Run(path)
-    run.made()
+    run.make()
     if (path / STAGES).is_dir():
         raise InputError(str(path), "is a chain of stages; give the recipe another name")
     if not (run.path / "manifest.json").is_file() and any(not is_leftover(path.name) for path in run.path.iterdir()):

@@ -196,12 +196,13 @@ def _gradients(job: Job, at: Progress, planned: PlannedStep) -> Gradients:
     loss_sum, tokens, padded = 0.0, 0, 0
     for micro in planned.micros:
         torch.manual_seed(forward_seed(job.seed, micro.index))
-        with computing(job.precision, device):
-            found = job.objective.loss(job.model, micro.rows, device)
-        loss = found.total / items
-        (loss * scale).backward()
-        loss_sum += float(loss.detach())
-        tokens, padded = tokens + found.tokens, padded + found.padded
+        for rows in job.objective.at_once(micro.rows, device):
+            with computing(job.precision, device):
+                found = job.objective.loss(job.model, rows, device)
+            loss = found.total / items
+            (loss * scale).backward()
+            loss_sum += float(loss.detach())
+            tokens, padded = tokens + found.tokens, padded + found.padded
     return Gradients(loss_sum, tokens, padded)
 
 
