@@ -234,3 +234,27 @@ def test_a_batch_computed_in_parts_gives_the_same_weights(folder: Path, warm: No
     assert [event.tokens for event in runs[0].events() if isinstance(event, Step)] == [
         event.tokens for event in runs[1].events() if isinstance(event, Step)
     ]
+
+
+def test_a_merge_file_by_file_is_the_merge_in_memory(folder: Path, trained: Callable[..., Run], tmp_path: Path) -> None:
+    """Also of a base in several files and in bfloat16, with rank-stabilised LoRA."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    base = write_base(tmp_path / "mistral", "mistral", causal=True, positions=128)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
+    model.save_pretrained(base, max_shard_size="20KB")
+    assert len(list(base.glob("model-*.safetensors"))) > 1
+    method = LORA | {"use_rslora": True, "target_modules": "all-linear"}
+    settings = TASKS["prompt-classification"] | {"base": {"model": str(base), "max_length": 60}, "method": method}
+    run = train(folder, write(folder, "sharded", "prompt-classification", **settings))
+    assert jobs.merge(run.name, folder / "runs", lambda event: None)["proof"]["passed"]
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    expected = PeftModel.from_pretrained(plain, str(run.path / "adapter")).merge_and_unload().state_dict()
+    found = AutoModelForCausalLM.from_pretrained(run.path / "merged").state_dict()
+    assert expected.keys() == found.keys()
+    assert max(float((expected[name] - found[name]).abs().max()) for name in expected) < 1e-6
+    assert {path.name for path in (run.path / "merged").glob("*.safetensors")} == {
+        path.name for path in base.glob("*.safetensors")
+    }

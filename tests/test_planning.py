@@ -26,8 +26,9 @@ from tunebench.planning import probe as probing
 from tunebench.planning.given import look_up
 from tunebench.planning.needs import Plan, StagePlan, parse_size
 from tunebench.planning.workload import workload
-from tunebench.recipe.load import load_recipe
+from tunebench.recipe.load import load_any, load_recipe
 from tunebench.recipe.resolve import resolve
+from tunebench.recipe.stages import StagedRecipe
 from tunebench.runs import plans
 from tunebench.runs.run import Run
 from tunebench.train.session import prepare
@@ -123,11 +124,14 @@ def test_gradient_checkpointing_keeps_less_and_computes_a_layer_again() -> None:
 
 def test_the_taigi_preset_says_what_does_not_suffice_and_what_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    found = planned("taigi-qa", limits=SIXTEEN)
-    assert [stage.name for stage in found.stages] == ["cpt", "sft"]
-    cpt, sft = found.stages
-    assert (cpt.parameters["total"], cpt.parameters["trainable"]) == (13_015_864_320, 250_347_520)
-    assert (cpt.steps, sft.steps, cpt.tokens_per_step) == (1000, 100, 16 * 2048)
+    recipe = load_any("taigi-qa")
+    assert isinstance(recipe, StagedRecipe)
+    first = recipe.model_copy(update={"stages": recipe.stages[:1]})
+    limits = {name: parse_size(text) for name, text in SIXTEEN.items()}
+    found = planner.plan(first, limits, tmp_path, timed=True, say=lambda line: None)
+    (cpt,) = found.stages
+    assert (cpt.name, cpt.parameters["total"], cpt.parameters["trainable"]) == ("cpt", 13_015_864_320, 250_347_520)
+    assert (cpt.steps, cpt.tokens_per_step, cpt.seconds) == (1000, 16 * 2048, None)
     terms = need(cpt, "gpu", "training")
     assert terms["weights"] == pytest.approx(12_687_769_600 * 0.516 + 328_094_720 * 4, rel=1e-3)
     assert terms["AdamW"] == 8 * 250_347_520
@@ -139,6 +143,29 @@ def test_the_taigi_preset_says_what_does_not_suffice_and_what_would(tmp_path: Pa
     assert "train.per_device_train_batch_size=1" in training.remedies[0]
     assert need(cpt, "disk", "training")["merged"] == 4 * 13_015_864_320
     assert any("not on this machine" in note for note in cpt.notes)
+
+
+def test_what_a_stage_leaves_on_the_disk_stays_for_the_next(tmp_path: Path) -> None:
+    write_base(tmp_path / "llama", "llama", causal=True)
+    lines = [json.dumps({"text": f"the film {i} is very good and warm"}) for i in range(20)]
+    (tmp_path / "d.jsonl").write_text("\n".join(lines) + "\n")
+    stage = {"task": "language-modeling", "data": {"train": "d.jsonl"}, "method": METHODS["lora"]}
+    stage |= {"train": {"max_steps": 2, "eval_strategy": "no", "bf16": False}}
+    recipe = {"name": "s", "base": {"model": "llama", "max_length": 32}}
+    recipe |= {"stages": [{"name": "one", **stage, "merge": True}, {"name": "two", **stage}]}
+    (tmp_path / "s.yaml").write_text(json.dumps(recipe))
+    one, two = planned(str(tmp_path / "s.yaml")).stages
+    assert {item.during for item in one.needs if item.resource == "ram"} == {"training", "proving", "merging"}
+    assert {item.during for item in two.needs if item.resource == "ram"} == {"training", "proving"}
+    first, second = need(one, "disk", "training"), need(two, "disk", "training")
+    assert first["merged"] == 4 * one.parameters["total"]
+    assert second == {
+        "saved model (one)": first["saved model"],
+        "merged (one)": first["merged"],
+        "saved model": first["saved model"],
+        "checkpoints": first["checkpoints"],
+    }
+    assert first["checkpoints"] == 2 * 12 * one.parameters["trainable"]
 
 
 def test_a_plan_is_told_in_words_and_as_json(world: World, tmp_path: Path, capsys: Capture) -> None:

@@ -127,6 +127,21 @@ def test_dequantised_weights_are_saved_and_open_as_plain_ones(base: Path, kind: 
 
 
 @needs_package
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_weight_rounded_by_itself_is_the_one_in_the_model(base: Path, kind: quantized.Kind, tied: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    if tied:
+        model = LlamaForCausalLM.from_pretrained(str(base), tie_word_embeddings=True)
+        base = tmp_path / "tied"
+        model.save_pretrained(str(base))
+    rounded, whole = quantized.rounder(kind, base), quantized.dequantize(load(base, kind)).state_dict()
+    original = LlamaForCausalLM.from_pretrained(str(base)).state_dict()
+    again = {name: rounded(name, weight) for name, weight in original.items()}
+    assert all(torch.equal(again[name], weight) for name, weight in whole.items())
+    assert sum(not torch.equal(again[name], weight) for name, weight in original.items()) == 2 * len(PROJECTIONS)
+
+
+@needs_package
 @pytest.mark.parametrize("method", METHODS, ids=["lora", "all-linear", "ia3"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_adapter_learns_and_merges_into_the_base_it_was_trained_on(

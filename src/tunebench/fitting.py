@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tunebench.binding import Bound
 from tunebench.compare import curves
 from tunebench.data import dataset, readers, writers
@@ -62,8 +64,9 @@ def fit_model(run: Run, bound: Bound, say: Watch, command: str) -> dict[str, Any
                 bundle.save_trained(fitted.model, run, recipe)
             metrics = score_test(run, recipe, data, fitted, say)
         peak = environment.peak_memory_bytes()
-        reference = bundle.scorer_for_proof(fitted.model, recipe, data.labels)
-        proved = prove_form(run, "reload", reference, _proof_items(recipe, data), worker, say)
+        items = _proof_items(recipe, data)
+        reference = bundle.scorer_for_proof(fitted.model, recipe, data.labels).score(items).logits
+        proved = prove_form(run, "reload", reference, items, worker, say)
     metrics |= fitted.figures | {
         "peak_memory_bytes": peak,
         "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
@@ -218,12 +221,12 @@ def measure(scorer: Scorer, items: Sequence[Item]) -> perplexity.Losses:
 
 
 def prove_form(
-    run: Run, name: str, reference: Scorer, items: Sequence[Item], worker: ProofWorker, say: Watch, form: str = "saved"
+    run: Run, name: str, reference: np.ndarray, items: Sequence[Item], worker: ProofWorker, say: Watch, form: str = "saved"
 ) -> dict[str, Any]:
-    """Compare a saved form, opened in a fresh process, with the reference; GateFailed where it is not the same."""
+    """Compare a saved form, opened in a fresh process, with reference logits; GateFailed where it is not the same."""
     tolerance = proof.RELOAD_TOLERANCE if form == "saved" else proof.MERGE_TOLERANCE
     candidate = worker.logits(run.path, form, items, run.recipe.settings.per_device_eval_batch_size)
-    proved = proof.prove(name, reference.score(items).logits, candidate, tolerance)
+    proved = proof.prove(name, reference, candidate, tolerance)
     say(proved)
     return as_record(proof.require(proved))
 

@@ -127,15 +127,19 @@ def merge_run(run: Run, watch: Watch) -> dict[str, Any]:
         )
     need_train_extra()
     from tunebench.model import bundle
+    from tunebench.model.release import trim_memory
     from tunebench.model.worker import ProofWorker
 
     candidate, folder = run.path / "merged-unproved", run.path / MERGED
     with run.locked(), ProofWorker() as worker:
         sweep(run.path)  # what a merge that was killed left
-        unmerged = open_scorer(run)
+        run.check_weights()
+        items = scored_items(run)
+        unmerged = bundle.open_scorer(run, for_proof=True).score(items).logits
+        trim_memory()
         with run.writing():
             bundle.save_merged(run, candidate)
-        proved = prove_form(run, "merge", unmerged, scored_items(run), worker, saying(run, watch), form=candidate.name)
+        proved = prove_form(run, "merge", unmerged, items, worker, saying(run, watch), form=candidate.name)
         metrics = run.metrics
         metrics["proofs"] = [item for item in metrics["proofs"] if item["name"] != "merge"] + [proved]
         run.write_text(f"{candidate.name}/README.md", card.model_card(run, metrics, merged=True))

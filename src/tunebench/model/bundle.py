@@ -21,15 +21,16 @@ from tunebench.data.labels import LabelMap
 from tunebench.errors import InputError
 from tunebench.model.int8 import to_int8
 from tunebench.model.methods import apply_method, expected_warnings, merge_adapter, trainable_state
-from tunebench.model.pretrained import is_decoder, load_merged, load_pretrained, padding_of
+from tunebench.model.pretrained import describe_causal, is_decoder, load_merged, load_pretrained, padding_of
 from tunebench.model.residual import save_adapter
 from tunebench.model.scoring import make_scorer, scoring
+from tunebench.model.streamed_merge import can_stream, merge_files
 from tunebench.model.torch_backend import to_device
 from tunebench.predict.scorers import Scorer
 from tunebench.predict.tokenizer_files import copy_tokenizer
 from tunebench.recipe.methods import ADAPTERS, Head, ZeroShot
 from tunebench.recipe.resolve import pooling_of
-from tunebench.recipe.spec import Base, Recipe
+from tunebench.recipe.spec import CAUSAL_TASKS, Base, Recipe
 from tunebench.runs.bases import base_digest, base_folder, portable_base
 from tunebench.runs.run import Run
 
@@ -76,9 +77,20 @@ def save_trained(model: nn.Module, run: Run, recipe: Recipe) -> Path:
 
 
 def save_merged(run: Run, folder: Path) -> None:
-    """Fold a run's adapter into its base in float32 and write ``folder``, a plain transformers folder."""
+    """Fold a run's adapter into its base in float32 and write ``folder``, a plain transformers folder.
+
+    LoRA on a causal language model is folded in file by file; what has a head of its own is small, and merged in memory.
+    """
     recipe = run.recipe
     assert recipe.base is not None
+    base = base_folder(recipe.base)
+    if recipe.task in CAUSAL_TASKS and can_stream(base, run.weights):
+        _check_base(run, base)
+        with _appearing(folder) as part:
+            merge_files(base, run.weights, part)
+            describe_causal(base, part)
+            copy_tokenizer(run.weights, part, {})
+        return
     merged = load_saved(run)
     if isinstance(merged, PeftModel):
         merged = merge_adapter(merged)
@@ -100,12 +112,7 @@ def load_saved(run: Run, form: str = "saved") -> Any:
     if recipe.method.kind not in (*ADAPTERS, "zero-shot"):
         return to_device(load_merged(run.weights, pooling))
     folder = base_folder(recipe.base)
-    if base_digest(folder) != manifest["base"]["digest"]:
-        raise InputError(
-            str(run.path),
-            f"was trained on another {recipe.base.model!r} than the one in {folder}; "
-            "fetch the base at the revision that the manifest names",
-        )
+    _check_base(run, folder)
     base, _ = load_pretrained(folder, LabelMap.from_dict(manifest["labels"]), pooling)
     if isinstance(recipe.method, ZeroShot):
         return to_device(base)
@@ -114,6 +121,15 @@ def load_saved(run: Run, form: str = "saved") -> Any:
             return to_device(PeftModel.from_pretrained(base, str(run.weights)))
     except (RuntimeError, ValueError, KeyError) as error:
         raise InputError(str(run.weights), f"does not fit its base {folder}: {error}; train the run again") from None
+
+
+def _check_base(run: Run, folder: Path) -> None:
+    if base_digest(folder) != run.manifest["base"]["digest"]:
+        name = run.recipe.base.model if run.recipe.base else ""
+        raise InputError(
+            str(run.path),
+            f"was trained on another {name!r} than the one in {folder}; fetch the base at the revision that the manifest names",
+        )
 
 
 def open_scorer(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from tunebench.data.labels import LabelMap
@@ -64,6 +65,18 @@ def is_decoder(model: PreTrainedModel) -> bool:
 def padding_of(folder: Path, model: PreTrainedModel) -> Padding:
     """The padding token of a decoder by the tokenizer in a folder."""
     return choose_padding(folder, model.config.vocab_size, model.config.pad_token_id)
+
+
+def describe_causal(base: Path, folder: Path) -> None:
+    """Write into ``folder`` what a float32 causal language model made of ``base`` is to be loaded by, beside its weights."""
+    config: Any = AutoConfig.from_pretrained(str(base), local_files_only=True, trust_remote_code=False)
+    config.pad_token_id = choose_padding(base, config.vocab_size, config.pad_token_id).id
+    config.dtype = torch.float32
+    with torch.device("meta"):
+        config.architectures = [type(AutoModelForCausalLM.from_config(config)).__name__]
+    config.save_pretrained(str(folder))
+    if (base / "generation_config.json").is_file():
+        shutil.copyfile(base / "generation_config.json", folder / "generation_config.json")
 
 
 def load_merged(folder: Path, pooling: str) -> PreTrainedModel:

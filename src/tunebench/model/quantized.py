@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -18,8 +19,9 @@ from typing import Any, Literal
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
-from transformers import BitsAndBytesConfig, PreTrainedModel
-from transformers.integrations.bitsandbytes import dequantize_bnb_weight
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers.integrations.bitsandbytes import dequantize_bnb_weight, replace_with_bnb_linear
+from transformers.quantizers.base import get_keys_to_not_convert
 
 from tunebench.errors import InputError, MissingExtra
 from tunebench.runs.bases import INDEX, WEIGHTS
@@ -128,6 +130,33 @@ def dequantize(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
+def rounder(kind: Kind, folder: Path) -> Callable[[str, Tensor], Tensor]:
+    """Gives a weight of the base in ``folder``, by its name in the files, as a base of ``kind`` holds it, dequantised.
+
+    What is not quantised is given as it is. For merging file by file, where the model is never whole in memory.
+    """
+    config: Any = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    layers: Any = replace_with_bnb_linear(model, get_keys_to_not_convert(model), quantization_config(kind))
+    names = {f"{name}.weight" for name in quantized_layers(layers)}
+    packed = import_module("bitsandbytes.nn").Int8Params if kind == "int8" else _packed_in_4_bits
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    def rounded(name: str, weight: Tensor) -> Tensor:
+        if name not in names:
+            return weight
+        parameter = packed(weight.float().contiguous(), requires_grad=False).to(device)
+        return dequantize_bnb_weight(parameter, _Scales(getattr(parameter, "SCB", None))).to("cpu", torch.float32)
+
+    return rounded
+
+
+def _packed_in_4_bits(weight: Tensor, *, requires_grad: bool) -> Any:
+    kept = {"quant_type": "nf4", "compress_statistics": True}
+    return import_module("bitsandbytes.nn").Params4bit(weight, requires_grad=requires_grad, **kept)
+
+
 def rounding_loss(model: PreTrainedModel, folder: Path) -> RoundingLoss:
     """What quantising took from the weights in ``folder``, out of which ``model`` was loaded.
 
@@ -146,6 +175,13 @@ def rounding_loss(model: PreTrainedModel, folder: Path) -> RoundingLoss:
         lost, square = lost + own_lost, square + own
         modules[name] = (own_lost / own) ** 0.5 if own else 0.0
     return RoundingLoss(largest, total / count if count else 0.0, (lost / square) ** 0.5 if square else 0.0, modules)
+
+
+@dataclass
+class _Scales:
+    """Where ``dequantize_bnb_weight`` looks for the scales of 8-bit weights."""
+
+    SCB: Tensor | None
 
 
 def _weights_of(layer: Any) -> Tensor:

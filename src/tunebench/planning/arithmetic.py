@@ -50,7 +50,7 @@ def training_terms(recipe: Recipe, found: Footprint, batch: tuple[int, int]) -> 
         weights_term(recipe, found),
         Term("adapter", new, f"{found.trainable:,} x 4 bytes"),
         Term("gradients", FLOAT32 * found.trainable, f"{found.trainable:,} x 4 bytes"),
-        Term("AdamW", 2 * FLOAT32 * found.trainable, f"{found.trainable:,} x 8 bytes"),
+        Term("AdamW", FLOAT32 * found.trainable, f"{found.trainable:,} x 8 bytes"),
         Term("activations", found.kept_bytes, f"{rows} x {tokens} tokens, counted" + (", checkpointed" if checkpointing else "")),
         Term("computed again", found.again_bytes, "one layer at a time, by gradient checkpointing"),
         Term("on the way back", WORKING * found.largest_bytes, f"{WORKING} x the largest activation"),
