@@ -66,7 +66,7 @@ def test_a_finished_run_is_what_was_planned(
     assert optimizer == 8 * run.metrics["parameters"]["trainable"]
 
 
-def test_steps_and_tokens_are_those_of_the_loop(world: World, tmp_path: Path) -> None:
+def test_steps_and_tokens_are_those_of_the_loop(world: World, warm: None, tmp_path: Path) -> None:
     for changes in ({"num_train_epochs": 2.5, "max_steps": None}, {"max_steps": 5}, {"gradient_accumulation_steps": 3}):
         train = {"per_device_train_batch_size": 4, "num_train_epochs": 1, "max_steps": None, "learning_rate": 1e-3, "bf16": False}
         recipe = load_recipe(
@@ -208,7 +208,7 @@ def test_without_its_data_a_recipe_is_planned_for_the_longest_texts(world: World
 
 
 def test_a_probe_trains_the_real_thing_and_the_run_says_how_far_it_was_off(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, warm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[dict[str, Any]] = []
 
@@ -235,6 +235,38 @@ def test_a_probe_trains_the_real_thing_and_the_run_says_how_far_it_was_off(
     assert plans.stored_plan(other) is None
     assert plans.compared(stored, run.metrics | {"parameters": {"total": 1, "trainable": 1}}) is None
     assert outcome_text(None) is None
+
+
+QUIZ = {"choices": ["a", "b"], "train": "q.csv"}
+CAUSAL: dict[str, dict[str, Any]] = {
+    "prompt-classification": {"prompt": {"template": "a film is {text} and very", "label_words": {"x": "good", "y": "bad"}}},
+    "multiple-choice": {"data": QUIZ, "prompt": {"template": "{passage} {question} {choices} is"}},
+    "language-modeling": {"train": {"packing": True}},
+    "instruction": {"data": {"train": "i.jsonl"}},
+}
+
+
+@pytest.mark.parametrize("task", CAUSAL)
+def test_every_task_of_a_language_model_is_counted_and_timed(tmp_path: Path, warm: None, task: str) -> None:
+    write_base(tmp_path / "llama", "llama", causal=True, positions=128)
+    texts = [{"text": "the film is " + "very " * (i % 20) + "good", "label": "xy"[i % 2]} for i in range(40)]
+    write_csv(tmp_path / "t.csv", texts)
+    asked = [{"passage": row["text"], "question": "it is", "a": "warm", "b": f"cold {i}"} for i, row in enumerate(texts)]
+    write_csv(tmp_path / "q.csv", [{**row, "answer": i % 2 + 1} for i, row in enumerate(asked)])
+    lines = [json.dumps({"prompt": row["text"], "completion": " warm"}) for row in texts]
+    (tmp_path / "i.jsonl").write_text("\n".join(lines) + "\n")
+    changes = {key: dict(value) for key, value in CAUSAL[task].items()}
+    data = {"train": "t.csv", "validation": {"fraction": 0.2}} | changes.pop("data", {})
+    train = {"max_steps": 3, "per_device_train_batch_size": 2, "eval_strategy": "steps", "eval_steps": 3, "bf16": False}
+    recipe = {"name": "c", "task": task, "base": {"model": "llama", "max_length": 60}, "data": data, "method": METHODS["lora"]}
+    (tmp_path / "c.yaml").write_text(json.dumps(recipe | {"train": train | changes.pop("train", {})} | changes))
+    (stage,) = planned(str(tmp_path / "c.yaml")).stages
+    assert "logits" in need(stage, "ram", "training")
+    measured = probing.measure(look_up(load_recipe(str(tmp_path / "c.yaml"))).recipe, 0.0)
+    assert (measured["steps"]["number"], measured["evaluation"]["rows"]) == (probing.TIMED, 8)
+    run = jobs.train(str(tmp_path / "c.yaml"), [], tmp_path / "runs", lambda event: None).run
+    assert (stage.steps, stage.parameters) == (3, run.metrics["parameters"])
+    assert stage.rows == next(event.train_rows for event in run.events() if isinstance(event, Started))
 
 
 def test_the_probe_in_its_own_process_tells_what_went_wrong(world: World, tmp_path: Path) -> None:
@@ -269,7 +301,9 @@ def test_smaller_batches_are_found_by_the_same_arithmetic(world: World, tmp_path
     recipe = write_recipe(tmp_path / "r.yaml", data=world.data, base=world.bases["bert"], method=METHODS["full"])
     (stage,) = planned(str(recipe)).stages
     (whole,) = [item for item in stage.needs if (item.resource, item.during) == ("ram", "training")]
-    room = whole.bytes - need(stage, "ram", "training")["activations"] // 2
+    room = (
+        whole.bytes - need(stage, "ram", "training")["activations"] // 4
+    )  # six of eight rows would fit, but do not divide a step
     found = planned(str(recipe), limits={"ram": f"{room / 10**6:.6f}MB"})
     (verdict,) = [item for item in found.verdicts if item.resource == "ram"]
     shortage = next(item for item in verdict.shortages if item.during == "training")

@@ -48,6 +48,7 @@ def bind_recipe(recipe: Recipe) -> Bound:
     if recipe.base is not None:
         folder = bases.base_folder(recipe.base)
         config, pinned = bases.base_config(folder), bases.pinned(recipe.base, folder)
+        bases.check_not_quantized(folder, config)
         bases.check_max_length(pinned, config)
         held = bases.weight_names(folder)
         open_tokenizer(folder)  # one that is missing or does not fit is refused here

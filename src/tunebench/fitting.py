@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,14 @@ def need_train_extra() -> None:
     for package in ("torch", "transformers", "peft", "sklearn", "matplotlib"):
         if find_spec(package) is None:
             raise MissingExtra(package, "train", "this command")
+
+
+def require_machine(recipe: Recipe) -> None:
+    """InputError, or MissingExtra, where this machine cannot hold the base as the recipe wants it."""
+    if recipe.base is not None and recipe.base.quantization is not None:
+        from tunebench.model.quantized import require_quantization
+
+        require_quantization(recipe.base.quantization)
 
 
 def fit_model(run: Run, bound: Bound, say: Watch, command: str) -> dict[str, Any]:
@@ -103,7 +111,7 @@ def _trained(run: Run, bound: Bound, say: Watch, command: str) -> Fitted:
         say(event)
         stopped = event if isinstance(event, Stopped) else stopped
     total, trainable = count_parameters(session.model)
-    figures = {
+    figures = _rounding(session.model, recipe) | {
         "parameters": {"total": total, "trainable": trainable},
         "train_seconds": stopped.seconds,
         "best_step": stopped.best_step,
@@ -111,6 +119,15 @@ def _trained(run: Run, bound: Bound, say: Watch, command: str) -> Fitted:
         "precision": precision,
     }
     return Fitted(session.model, session.scorer, figures)
+
+
+def _rounding(model: Any, recipe: Recipe) -> dict[str, Any]:
+    """What quantising took from the base's weights; nothing where it is not quantised."""
+    from tunebench.model.quantized import rounding_loss
+
+    if recipe.base is None or recipe.base.quantization is None:
+        return {}
+    return {"quantization": asdict(rounding_loss(model.get_base_model(), bases.base_folder(recipe.base)))}
 
 
 def _asked(run: Run, recipe: Recipe, data: dataset.Dataset, say: Watch) -> Fitted:

@@ -17,7 +17,7 @@ from tunebench.data.cleaning import cleaner, text_fault
 from tunebench.data.reading import ids_in
 from tunebench.errors import InputError, Interrupted, TunebenchError
 from tunebench.events import Scored
-from tunebench.fitting import Watch, measure, need_train_extra
+from tunebench.fitting import Watch, measure, need_train_extra, require_machine
 from tunebench.predict import predictions
 from tunebench.predict.answers import TYPES, id_and_answer
 from tunebench.recipe.closed import STARTER
@@ -47,6 +47,7 @@ def train(source: str, overrides: Sequence[str], runs: Path, watch: Watch, *, fo
     need_train_extra()
     recipe = load_any(source, overrides)
     trackers.require(recipe.report_to)
+    require_machine(recipe.recipes()[0] if isinstance(recipe, StagedRecipe) else recipe)
     command = ["tunebench", "train", source, *(f"--set={item}" for item in overrides), f"--runs={runs}"]
     again = shlex.join(command + ["--force"] * force)
     if isinstance(recipe, StagedRecipe):

@@ -14,7 +14,7 @@ from tunebench.data.corpus import shared_documents
 from tunebench.data.corpus_audit import write_audit
 from tunebench.errors import InputError, Interrupted, TunebenchError
 from tunebench.events import Failed, Finished, Warned
-from tunebench.fitting import Watch, fit_baseline, fit_model, need_train_extra, prove_form, saying, scored_items
+from tunebench.fitting import Watch, fit_baseline, fit_model, need_train_extra, prove_form, require_machine, saying, scored_items
 from tunebench.predict.baselines import load_baseline
 from tunebench.predict.scorers import Scorer
 from tunebench.recipe.methods import ADAPTERS, BASELINES
@@ -114,6 +114,7 @@ def open_scorer(run: Run, backend: str = TORCH) -> Scorer:
             raise InputError("--backend", f"{run.name} is a baseline, of which there is one form only; leave the option out")
         return load_baseline(run.recipe.method.kind, run.weights)
     need_train_extra()
+    require_machine(run.recipe)
     from tunebench.model import bundle
 
     return bundle.open_scorer(run, int8=backend == TORCH_INT8)
@@ -135,7 +136,8 @@ def merge_run(run: Run, watch: Watch) -> dict[str, Any]:
         sweep(run.path)  # what a merge that was killed left
         run.check_weights()
         items = scored_items(run)
-        unmerged = bundle.open_scorer(run, for_proof=True).score(items).logits
+        rounds_inputs = run.recipe.base is not None and run.recipe.base.quantization == "int8"
+        unmerged = bundle.open_scorer(run, for_proof=True, dequantized=rounds_inputs).score(items).logits
         trim_memory()
         with run.writing():
             bundle.save_merged(run, candidate)

@@ -22,6 +22,7 @@ from tunebench.errors import InputError
 from tunebench.model.int8 import to_int8
 from tunebench.model.methods import apply_method, expected_warnings, merge_adapter, trainable_state
 from tunebench.model.pretrained import describe_causal, is_decoder, load_merged, load_pretrained, padding_of
+from tunebench.model.quantized import dequantize, rounder
 from tunebench.model.residual import save_adapter
 from tunebench.model.scoring import make_scorer, scoring
 from tunebench.model.streamed_merge import can_stream, merge_files
@@ -42,7 +43,7 @@ def compose(recipe: Recipe, labels: LabelMap, seed: int) -> tuple[nn.Module, lis
     """
     assert recipe.base is not None
     torch.manual_seed(seed)
-    model, new = load_pretrained(base_folder(recipe.base), labels, pooling_of(recipe))
+    model, new = load_pretrained(base_folder(recipe.base), labels, pooling_of(recipe), recipe.base.quantization)
     if isinstance(recipe.method, ZeroShot):
         return to_device(model), new
     composed = apply_method(model, recipe.method, pooling_of(recipe))
@@ -87,11 +88,12 @@ def save_merged(run: Run, folder: Path) -> None:
     if recipe.task in CAUSAL_TASKS and can_stream(base, run.weights):
         _check_base(run, base)
         with _appearing(folder) as part:
-            merge_files(base, run.weights, part)
+            kind = recipe.base.quantization
+            merge_files(base, run.weights, part, None if kind is None else rounder(kind, base))
             describe_causal(base, part)
             copy_tokenizer(run.weights, part, {})
         return
-    merged = load_saved(run)
+    merged = load_saved(run, dequantized=recipe.base.quantization is not None)
     if isinstance(merged, PeftModel):
         merged = merge_adapter(merged)
     with _appearing(folder) as part:
@@ -99,9 +101,10 @@ def save_merged(run: Run, folder: Path) -> None:
         copy_tokenizer(run.weights, part, _tokenizer_settings(merged, recipe.base, run.weights))
 
 
-def load_saved(run: Run, form: str = "saved") -> Any:
+def load_saved(run: Run, form: str = "saved", *, dequantized: bool = False) -> Any:
     """A run's model from its files: ``saved`` (``adapter/`` on its base, or ``model/``) or a merged folder.
 
+    ``dequantized`` puts float32 layers of the same weights in place of a base's quantised ones.
     Raises InputError where the base is not the one the run was trained on, byte for byte.
     """
     recipe, manifest = run.recipe, run.manifest
@@ -113,7 +116,9 @@ def load_saved(run: Run, form: str = "saved") -> Any:
         return to_device(load_merged(run.weights, pooling))
     folder = base_folder(recipe.base)
     _check_base(run, folder)
-    base, _ = load_pretrained(folder, LabelMap.from_dict(manifest["labels"]), pooling)
+    base, _ = load_pretrained(folder, LabelMap.from_dict(manifest["labels"]), pooling, recipe.base.quantization)
+    if dequantized:
+        base = dequantize(base)
     if isinstance(recipe.method, ZeroShot):
         return to_device(base)
     try:
@@ -133,14 +138,21 @@ def _check_base(run: Run, folder: Path) -> None:
 
 
 def open_scorer(
-    run: Run, form: str = "saved", batch_size: int | None = None, *, for_proof: bool = False, int8: bool = False
+    run: Run,
+    form: str = "saved",
+    batch_size: int | None = None,
+    *,
+    for_proof: bool = False,
+    int8: bool = False,
+    dequantized: bool = False,
 ) -> Scorer:
     """A scorer over a run's saved model: what ``predict`` and ``evaluate`` use, and the proofs, which need logits."""
     recipe = scoring(run.recipe) if for_proof else run.recipe
     assert recipe.base is not None
     folder = run.weights if form == "saved" else run.path / form
     tokenizer = folder if (folder / "tokenizer.json").is_file() else base_folder(recipe.base)
-    model = to_int8(load_saved(run, form)) if int8 else load_saved(run, form)
+    model = load_saved(run, form, dequantized=dequantized)
+    model = to_int8(model) if int8 else model
     return make_scorer(model, recipe, tokenizer, LabelMap.from_dict(run.manifest["labels"]), batch_size)
 
 
@@ -159,7 +171,9 @@ def untrained(model: nn.Module, recipe: Recipe, labels: LabelMap) -> Iterator[Sc
         with model.disable_adapter():
             yield make_scorer(model, recipe, folder, labels)
     else:
-        yield make_scorer(to_device(load_pretrained(folder, labels, pooling_of(recipe))[0]), recipe, folder, labels)
+        yield make_scorer(
+            to_device(load_pretrained(folder, labels, pooling_of(recipe), recipe.base.quantization)[0]), recipe, folder, labels
+        )
 
 
 @contextlib.contextmanager

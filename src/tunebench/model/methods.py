@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from tunebench.errors import InputError, listing, nearest
 from tunebench.model.adapters import ADAPTER, adapter_config, can_carry, ends_of, names_module, targets_of
+from tunebench.model.quantized import weights_in
 from tunebench.model.residual import original_weights, remember_start, takes_from_base
 from tunebench.recipe.adapters import Adapter
 from tunebench.recipe.architectures import ARCHITECTURES
@@ -104,7 +105,7 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
     saved whole counts once although PEFT keeps its original too. Trainable includes the adapter and the saved modules.
     """
     prefix = adapter_prefix(model)
-    sizes = [(name, parameter.numel()) for name, parameter in deployed_parameters(model).items()]
+    sizes = [(name, weights_in(parameter)) for name, parameter in deployed_parameters(model).items()]
     total = sum(size for name, size in sizes if prefix is None or not is_adapter(name, prefix))
     return total, sum(tensor.numel() for tensor in trainable_state(model).values())
 

@@ -15,10 +15,12 @@ from transformers.utils import logging as transformers_logging
 
 from tunebench.data.labels import LabelMap
 from tunebench.errors import InputError, listing
+from tunebench.model.quantized import quantization_config
 from tunebench.model.tasks import MODEL_CLASSES
 from tunebench.predict.padding import Padding, choose_padding
 from tunebench.recipe.architectures import ARCHITECTURES
 from tunebench.recipe.resolve import CAUSAL
+from tunebench.recipe.spec import Quantization
 
 _SAFELY: dict[str, Any] = {
     "dtype": torch.float32,
@@ -28,15 +30,20 @@ _SAFELY: dict[str, Any] = {
 }
 
 
-def load_pretrained(folder: Path, labels: LabelMap, pooling: str) -> tuple[PreTrainedModel, list[str]]:
+def load_pretrained(
+    folder: Path, labels: LabelMap, pooling: str, quantization: Quantization | None = None
+) -> tuple[PreTrainedModel, list[str]]:
     """The float32 model with a head for ``labels``, and the names of parameters the checkpoint did not hold.
+
+    ``quantization`` rounds the layers of a causal language model to 4 or 8 bits.
 
     Those were drawn from torch's generator: seed it first. Raises InputError for damaged or foreign weights, and where more
     than a head is missing: the base would be random.
     """
     with _quiet(folder, pooling):
         if pooling == CAUSAL:
-            model, report = MODEL_CLASSES[pooling].from_pretrained(str(folder), output_loading_info=True, **_SAFELY)
+            how = _SAFELY if quantization is None else _SAFELY | {"quantization_config": quantization_config(quantization)}
+            model, report = MODEL_CLASSES[pooling].from_pretrained(str(folder), output_loading_info=True, **how)
             _check_body(folder, model, sorted(report["missing_keys"]), pooling)
             model.config.pad_token_id = padding_of(folder, model).id
             return model, []

@@ -147,7 +147,8 @@ def rounder(kind: Kind, folder: Path) -> Callable[[str, Tensor], Tensor]:
         if name not in names:
             return weight
         parameter = packed(weight.float().contiguous(), requires_grad=False).to(device)
-        return dequantize_bnb_weight(parameter, _Scales(getattr(parameter, "SCB", None))).to("cpu", torch.float32)
+        plain: Tensor = dequantize_bnb_weight(parameter, _Scales(getattr(parameter, "SCB", None)))
+        return plain.to("cpu", torch.float32)
 
     return rounded
 
@@ -165,7 +166,8 @@ def rounding_loss(model: PreTrainedModel, folder: Path) -> RoundingLoss:
     largest = total = lost = square = 0.0
     count, modules = 0, {}
     originals = _Originals(folder, model.base_model_prefix)
-    for name, layer in quantized_layers(model).items():
+    for path, layer in quantized_layers(model).items():
+        name = path.replace(".base_layer", "")  # beside an adapter
         rounded = _weights_of(layer)
         original = originals.read(f"{name}.weight").to(rounded)
         difference = (rounded - original).abs()

@@ -29,6 +29,8 @@ def make_scorer(model: nn.Module, recipe: Recipe, tokenizer: Path, labels: Label
     """What answers for a recipe, over a model in memory and the tokenizer of a folder."""
     assert recipe.base is not None
     base, size = recipe.base, batch_size or recipe.settings.per_device_eval_batch_size
+    if base.quantization == "int8":
+        size = 1  # bitsandbytes rounds by the columns of a whole batch: rows would change each other
     pad_id = padding_id(model)
     if recipe.task in TEXT_TASKS:
         return WritingScorer(model, WritingEncoder(tokenizer, base.max_length), pad_id, size)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tunebench.planning.footprint import FLOAT32, Footprint, logit_bytes
 from tunebench.planning.needs import Need, Term
 from tunebench.planning.workload import Workload
+from tunebench.recipe.adapters import Lora
 from tunebench.recipe.methods import ADAPTERS
 from tunebench.recipe.spec import CAUSAL_TASKS, Recipe
 
@@ -25,6 +26,8 @@ WORKING = 3
 """Gradients on the way through the largest layer, in tensors of the largest size that is kept."""
 TOKEN_BYTES = 36
 """A token id in a list of Python's."""
+WEIGHTS_PER_FILE = 5 * 10**9
+"""Of a base in several files the largest usual one: 10 GB in 16 bits."""
 KEPT_CHECKPOINTS = 3
 """The best, the newest, and the next one while it is written."""
 
@@ -50,7 +53,7 @@ def training_terms(recipe: Recipe, found: Footprint, batch: tuple[int, int]) -> 
         weights_term(recipe, found),
         Term("adapter", new, f"{found.trainable:,} x 4 bytes"),
         Term("gradients", FLOAT32 * found.trainable, f"{found.trainable:,} x 4 bytes"),
-        Term("AdamW", FLOAT32 * found.trainable, f"{found.trainable:,} x 8 bytes"),
+        Term("AdamW", 2 * FLOAT32 * found.trainable, f"{found.trainable:,} x 8 bytes"),
         Term("activations", found.kept_bytes, f"{rows} x {tokens} tokens, counted" + (", checkpointed" if checkpointing else "")),
         Term("computed again", found.again_bytes, "one layer at a time, by gradient checkpointing"),
         Term("on the way back", WORKING * found.largest_bytes, f"{WORKING} x the largest activation"),
@@ -74,19 +77,32 @@ def memory_needs(
     process = Term("process", round(GPU_PROCESS if gpu else PROCESS), "torch, transformers, peft" + (", CUDA" if gpu else ""))
     training = training_terms(recipe, found, work.largest_batch) if found.trainable else [weights_term(recipe, found)]
     model = [term for term in training if term.name in ("weights", "adapter")]
-    whole = Term("merged", FLOAT32 * found.total, f"{found.total:,} x 4 bytes: folded in float32")
     kernels = Term("kernels", KERNELS * work.shapes, f"{work.shapes} sizes of micro-batches x {KERNELS // 10**6} MB")
     parts = {"training": training if gpu or not found.trainable else [*training, kernels], "proving": [*model, *_again(model)]}
+    folded: list[Term] = []
     if merge:
-        parts["merging"] = [*model, whole, *_again([whole])]
+        whole = Term("merged", FLOAT32 * found.total, f"{found.total:,} x 4 bytes: folded in float32")
+        folded = [_file_of(whole)] if _is_folded_by_file(recipe) else []
+        parts["merging"] = [*model, *(() if folded else (whole,)), *_again([whole])]
     needs = []
     for during, terms in parts.items():
         second = _again([process]) if during != "training" else []
         if gpu:
             context = Term("CUDA", round(CONTEXT), "context and kernels")
             needs.append(Need("gpu", stage, during, (context, *(_again([context]) if second else []), *terms)))
-        needs.append(Need("ram", stage, during, (process, *second, held, *(() if gpu else terms))))
+        beside = folded if during == "merging" else []
+        needs.append(Need("ram", stage, during, (process, *second, held, *beside, *(() if gpu else terms))))
     return needs
+
+
+def _is_folded_by_file(recipe: Recipe) -> bool:
+    """Say whether an adapter is folded into its base one file at a time (model/streamed_merge.py): plain LoRA is."""
+    method = recipe.method
+    return isinstance(method, Lora) and not (method.use_dora or method.modules_to_save or method.bias != "none")
+
+
+def _file_of(whole: Term) -> Term:
+    return Term("merged, by file", min(whole.bytes, FLOAT32 * WEIGHTS_PER_FILE), "one file of the base at a time, in float32")
 
 
 def _again(terms: Sequence[Term]) -> list[Term]:

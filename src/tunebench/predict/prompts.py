@@ -38,7 +38,8 @@ class Rendered:
 class PromptEncoder:
     """Renders items (texts or questions) by a template and tokenizes them, answers left out.
 
-    ``words`` are what the model may answer, per label; ``answers`` their token ids as they follow the prompt. A prompt and its
+    ``words`` are what the model may answer, per label; ``answers`` their token ids as they follow the prompt, whose last tokens
+    are ``lead``. A prompt and its
     answer fit into ``max_length``: more is cut off the text's ``side``. Raises InputError where answers cannot be told
     apart by their first token.
     """
@@ -51,10 +52,10 @@ class PromptEncoder:
         self._tokenizer.no_truncation()
         self._side, self._template, self._special = side, template, not chat
         self.words = list(words)
-        self.answers = self._answer_ids()
+        self.lead, self.answers = self._answer_ids()
         eos = special_tokens(folder).get("eos_token")
         self.end = [found] if eos and (found := self._tokenizer.token_to_id(eos)) is not None else []
-        self.room = max_length - max(map(len, self.answers)) - len(self.end)
+        self.room = max_length - len(self.lead) - max(map(len, self.answers)) - len(self.end)
         before = PLACEHOLDER.split(template.text)[0]
         self.prefix = self._ids([before])[0].ids[:-1]
         """Tokens that every prompt begins with; the last one may change with what follows and is left out."""
@@ -68,7 +69,7 @@ class PromptEncoder:
         for prompt, encoding in zip(rendered, self._ids([prompt.text for prompt in rendered]), strict=True):
             found = self._fit(encoding, prompt)
             cut.append(found is not None and len(found) < len(encoding.ids))
-            ids.append(found or [])
+            ids.append([*found, *self.lead] if found else [])
             error = None
             if found is None:
                 error = f"its prompt does not fit: {len(encoding.ids)} tokens, {self.room} are left by base.max_length"
@@ -77,8 +78,8 @@ class PromptEncoder:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything that asking again needs, for the manifest."""
-        template = self._template
-        return {"template": template.text, "choice": template.choice, "words": self.words, "answers": self.answers}
+        template, tokens = self._template, {"lead": self.lead, "answers": self.answers}
+        return {"template": template.text, "choice": template.choice, "words": self.words, **tokens}
 
     def decode(self, ids: Sequence[int]) -> str:
         """Generated tokens as text, special ones left out."""
@@ -118,18 +119,21 @@ class PromptEncoder:
                 encoding.truncate(len(mask) - after)
         return found
 
-    def _answer_ids(self) -> list[list[int]]:
-        """Token ids of every answer as it follows the end of the template."""
+    def _answer_ids(self) -> tuple[list[int], list[list[int]]]:
+        """The space that all answers begin with, where it is a token of its own, and every answer as it follows that."""
         tail = PLACEHOLDER.split(self._template.text)[-1] or "x"
         glue = " " if tail[-1].isascii() and not tail[-1].isspace() else ""
         alone = self._tokenizer.encode(tail, add_special_tokens=False).ids
         found = [self._tokenizer.encode(tail + glue + word, add_special_tokens=False).ids for word in self.words]
         if any(ids[: len(alone)] != alone or len(ids) == len(alone) for ids in found):
             raise InputError(
-                "prompt.template",
-                f"its end {tail[-20:]!r} grows together with the answers' first tokens; end it with a line break",
+                "prompt.template", f"its end {tail[-20:]!r} grows together with the answers' tokens; end it with a line break"
             )
         answers = [ids[len(alone) :] for ids in found]
+        lead: list[int] = []
+        while all(len(answer) > 1 and answer[0] == answers[0][0] for answer in answers) and self._is_space(answers[0][0]):
+            lead.append(answers[0][0])
+            answers = [answer[1:] for answer in answers]
         faults = [
             f"{self.words[i]!r} and {self.words[k]!r} begin with the same token; choose words that differ from the beginning on"
             for i in range(len(answers))
@@ -138,7 +142,10 @@ class PromptEncoder:
         ]
         if faults:
             raise InputError("prompt.label_words", faults)
-        return answers
+        return lead, answers
+
+    def _is_space(self, token: int) -> bool:
+        return not (self._tokenizer.id_to_token(token) or "x").strip("Ġ▁ ")
 
 
 def prompt_words(prompt: Prompt, labels: LabelMap, task: str) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, PositiveFloat, model_validator
 
+from tunebench.recipe.adapters import Lora
 from tunebench.recipe.closed import NAME_PATTERN, Spec
 from tunebench.recipe.methods import BASELINES, METHODS_OF, TRAINED_KINDS, Method, method_kinds
 from tunebench.recipe.prompt import Prompt, template_faults
@@ -35,6 +36,9 @@ def _as_trackers(value: Any) -> Any:
 Trackers = Annotated[list[Tracker], BeforeValidator(_as_trackers, json_schema_input_type=str | list[str])]
 
 
+Quantization = Literal["nf4", "int8"]
+
+
 class Base(Spec):
     """The pretrained model and its tokenizer."""
 
@@ -54,7 +58,7 @@ class Base(Spec):
     truncation_side: Literal["right", "left", "middle"] = Field(
         "right", description="Where a text that is too long is cut; `middle` keeps its beginning and its end."
     )
-    quantization: Literal["nf4", "int8"] | None = Field(
+    quantization: Quantization | None = Field(
         None, description="Load the base in 4 or 8 bits (bitsandbytes, GPU only); adapters stay float32."
     )
 
@@ -183,6 +187,7 @@ def task_faults(recipe: Recipe) -> list[str]:
         faults.append(f"prompt: belongs to {' and '.join(PROMPT_TASKS)}; the task is {task}; remove it")
     if task != "language-modeling":
         faults += [f"data.clean.{key}: belongs to task: language-modeling; remove it" for key in data.clean.corpus_keys]
+    faults += quantization_faults(recipe)
     if task == "multiple-choice":
         faults += data.choice_faults()
     elif data.choices is not None:
@@ -191,6 +196,25 @@ def task_faults(recipe: Recipe) -> list[str]:
         unused = {"predict": data.predict, "positive_label": data.positive_label, "label_names": data.label_names or None}
         faults += [f"data.{key}: {task} has no labels; remove it" for key, value in unused.items() if value is not None]
     return faults + training_faults(recipe)
+
+
+def quantization_faults(recipe: Recipe) -> list[str]:
+    """What cannot be trained, or not be saved again, on a base in 4 or 8 bits."""
+    kind, method = recipe.base.quantization if recipe.base else None, recipe.method
+    if kind is None:
+        return []
+    faults = []
+    if recipe.task not in CAUSAL_TASKS:
+        faults.append(f"base.quantization: is for causal language models, the task is {recipe.task}; remove it")
+    if method.kind not in ("lora", "ia3", "zero-shot"):
+        faults.append(f"base.quantization: goes with lora, ia3 and zero-shot, not with {method.kind!r}; choose one, or remove it")
+    if isinstance(method, Lora) and method.init_lora_weights not in (True, "gaussian"):
+        faults.append(
+            f"method.init_lora_weights: {method.init_lora_weights} takes from weights that are rounded here; leave it out"
+        )
+    if isinstance(method, Lora) and method.use_dora and kind == "int8":
+        faults.append("method.use_dora: cannot be saved again over int8; leave it out, or set base.quantization to nf4")
+    return faults
 
 
 def training_faults(recipe: Recipe) -> list[str]:

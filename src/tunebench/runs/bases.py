@@ -124,6 +124,16 @@ def is_public(model: str) -> bool:
     return not model.startswith((STARTER, PACKAGE)) and not os.path.isabs(model)
 
 
+def check_not_quantized(folder: Path, config: dict[str, Any]) -> None:
+    """InputError where a base's weights are rounded already: adapters are merged into, and scored beside, float32 ones."""
+    if "quantization_config" in config:
+        raise InputError(
+            str(folder),
+            "its weights are quantised already (quantization_config in config.json); give the base they were made from, and "
+            "base.quantization where it is to be rounded",
+        )
+
+
 def check_max_length(base: Base, config: dict[str, Any]) -> None:
     """InputError where ``max_length`` is more than the base has positions for."""
     limit = max_positions(config)

@@ -37,7 +37,7 @@ def asking_lines(run: Run) -> list[str]:
     special = "False" if run.recipe.asked.chat else "True"
     return [
         *lines,
-        f'ids = tokenizer(text, add_special_tokens={special})["input_ids"]',
+        f'ids = tokenizer(text, add_special_tokens={special})["input_ids"]' + (f" + {asked['lead']}" if asked["lead"] else ""),
         f"answers = {json.dumps(asked['answers'])}  # tokens of {_quoted(asked['words'])}",
         _SCORE,
         "probabilities = torch.stack([score(answer) for answer in answers]).softmax(0)",

@@ -20,6 +20,7 @@ from torch import nn
 from tunebench.events import Evaluated, Event, Started, Step, Stopped, Warned
 from tunebench.model.methods import count_parameters
 from tunebench.model.objectives import Evaluation, Objective
+from tunebench.model.quantized import computing_quantized
 from tunebench.predict.plan import PlannedStep, steps_per_epoch, training_plan
 from tunebench.recipe.spec import Train
 from tunebench.train.divergence import watch
@@ -197,10 +198,11 @@ def _gradients(job: Job, at: Progress, planned: PlannedStep) -> Gradients:
     for micro in planned.micros:
         torch.manual_seed(forward_seed(job.seed, micro.index))
         for rows in job.objective.at_once(micro.rows, device):
-            with computing(job.precision, device):
-                found = job.objective.loss(job.model, rows, device)
-            loss = found.total / items
-            (loss * scale).backward()
+            with computing_quantized(job.model, job.precision):
+                with computing(job.precision, device):
+                    found = job.objective.loss(job.model, rows, device)
+                loss = found.total / items
+                (loss * scale).backward()
             loss_sum += float(loss.detach())
             tokens, padded = tokens + found.tokens, padded + found.padded
     return Gradients(loss_sum, tokens, padded)
