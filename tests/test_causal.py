@@ -11,10 +11,11 @@ import torch
 from tiny import DECODERS, make_rows, write_base
 from transformers import AutoModelForCausalLM
 
-from tunebench.data.items import Question
+from tunebench.data.items import Completion, Question
 from tunebench.data.labels import LabelMap
 from tunebench.errors import InputError
 from tunebench.model.causal import AnswerBackend
+from tunebench.model.objectives import Answering, Examples
 from tunebench.model.pretrained import load_pretrained
 from tunebench.model.scoring import RotatingScorer, make_scorer, padding_id
 from tunebench.model.sequences import target_losses
@@ -24,6 +25,7 @@ from tunebench.predict.scorers import TokenScorer, score_ids
 from tunebench.recipe.load import validate
 from tunebench.recipe.prompt import Prompt, Template
 from tunebench.recipe.spec import Recipe
+from tunebench.train.lessons import with_answers
 
 LABELS = LabelMap(("negative", "positive"), "positive")
 TEXTS = [row["text"] for row in make_rows(12)]
@@ -115,14 +117,22 @@ def test_the_prefix_is_computed_anew_once_the_weights_have_changed(bases: dict[s
         load(bases["llama"]),
         prompts(bases["llama"], WORDS["one token"], "a film and a story and a plot of: {text} is"),
     )
-    ids = encoder.encode(TEXTS).ids
-    backend = AnswerBackend(model, padding_id(model), encoder.answers, encoder.prefix)
-    before = score_ids(backend, ids, 2, 4)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(1.1)
-    fresh = score_ids(AnswerBackend(model, padding_id(model), encoder.answers), ids, 2, 4)
-    assert np.abs(score_ids(backend, ids, 2, 4) - fresh).max() < TOLERANCE < np.abs(before - fresh).max()
+    asked = Examples(encoder.encode(TEXTS).ids, [i % 2 for i in range(len(TEXTS))])
+    shared, without = (
+        Answering(
+            with_answers(encoder, asked), asked, asked, AnswerBackend(model, padding_id(model), encoder.answers, prefix), 1, 128
+        )
+        for prefix in (encoder.prefix, ())
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, fused=True)  # which tells no parameter that it has changed
+    losses = []
+    for _ in range(2):
+        found, expected = (objective.evaluate(model, 4).validation["loss"] for objective in (shared, without))
+        assert abs(found - expected) < TOLERANCE
+        losses.append(found)
+        shared.loss(model, range(len(TEXTS)), torch.device("cpu")).total.backward()
+        optimizer.step()
+    assert abs(losses[0] - losses[1]) > 1e-3
 
 
 @pytest.mark.parametrize("side", ["right", "left", "middle"])
@@ -303,3 +313,28 @@ def test_packing_keeps_every_document_once_and_fills_rows(room: int) -> None:
     assert sorted(place for row in rows for place in row) == list(range(len(lengths)))
     assert all(sum(lengths[place] for place in row) <= room for row in rows)
     assert len(rows) <= 1.25 * -(-sum(lengths) // room) + 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completion", "learned"),
+    [
+        ("the film is", " good", ["good", "</s>"]),
+        ("the film is goo", "d", ["good", "</s>"]),  # one token with the end of the prompt
+        ("the film is", "a", ["##a", "</s>"]),
+    ],
+)
+def test_of_a_completion_that_grows_together_with_its_prompt_only_its_tokens_are_learned(
+    bases: dict[str, Path], prompt: str, completion: str, learned: list[str]
+) -> None:
+    encoder = WritingEncoder(bases["llama"], 60)
+    found = encoder.encode([Completion(prompt, completion)]).rows
+    ((start, end),) = found.targets[0]
+    assert [encoder._tokenizer.id_to_token(token) for token in found.ids[0][start:end]] == learned
+
+
+def test_characters_that_were_cut_away_are_not_counted(bases: dict[str, Path]) -> None:
+    item = Completion("the film is", " good great warm funny moving bright")
+    whole, cut = (WritingEncoder(bases["llama"], most).encode([item]) for most in (60, 6))
+    assert whole.characters == [len(item.completion)]
+    assert cut.rows.counts == [2]
+    assert cut.characters == [len(" good great")]

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from tiny import BAD, FILLER, GOOD, write_base, write_csv
 
 from tunebench import jobs
+from tunebench.errors import InputError
 from tunebench.events import Event, Proved, Scored, Step, Warned
 from tunebench.runs.run import Run
 
@@ -260,3 +261,25 @@ def test_a_merge_file_by_file_is_the_merge_in_memory(folder: Path, trained: Call
     assert {path.name for path in (run.path / "merged").glob("*.safetensors")} == {
         path.name for path in base.glob("*.safetensors")
     }
+
+
+def test_rows_that_do_not_fit_prove_nothing_and_hinder_no_proof(folder: Path, warm: None) -> None:
+    rows = list(csv.DictReader((folder / "questions.csv").read_text("utf-8").splitlines()))
+    write_csv(folder / "unfit.csv", [*rows[:5], rows[5] | {"a": " ".join(FILLER * 8)}])
+    data = TASKS["multiple-choice"]["data"] | {"test": "unfit.csv"}
+    trained = train(folder, write(folder, "unfit", "multiple-choice", data, prompt=ASKING))
+    assert trained.metrics["test"]["unscored"] == 1
+    merged = jobs.merge(trained.name, folder / "runs", lambda event: None)["proof"]
+    assert (merged["passed"], merged["rows"]) == (True, 5)
+    asked = {"method": {"kind": "zero-shot"}, "train": None, "prompt": ASKING}
+    run = train(folder, write(folder, "unfit-asked", "multiple-choice", data | {"validation": "unfit.csv"}, **asked))
+    assert [(proof["passed"], proof["rows"]) for proof in run.metrics["proofs"]] == [(True, 5)]
+
+
+def test_test_rows_of_which_none_can_be_scored_are_refused_before_training(folder: Path, warm: None) -> None:
+    long = [line for line in (folder / "chats.jsonl").read_text("utf-8").splitlines() if "the plot the plot" in line]
+    (folder / "long.jsonl").write_text("\n".join(long) + "\n", encoding="utf-8")
+    said: list[Event] = []
+    with pytest.raises(InputError, match="data.test: no row is left: no answer is left within 60 tokens"):
+        train(folder, write(folder, "nothing", "instruction", {"train": "chats.jsonl", "test": "long.jsonl"}), said)
+    assert not any(isinstance(event, Step) for event in said)

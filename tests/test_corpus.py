@@ -16,6 +16,7 @@ import pytest
 from tunebench.data.corpus import DOCUMENT, read_corpus, shared_documents
 from tunebench.data.corpus_audit import Audited, counts, write_audit
 from tunebench.data.corpus_cuts import pieces
+from tunebench.data.dataset import bind
 from tunebench.data.rows import Rows
 from tunebench.errors import InputError
 from tunebench.recipe.load import load_recipe
@@ -310,3 +311,12 @@ def test_a_real_corpus_of_articles_is_cleaned_in_seconds_and_accounted_for() -> 
         kept[document] = kept.get(document, "") + str(text)
     squeezed = sorted("".join(text.split()) for text in [*kept.values(), *dropped])
     assert squeezed == sorted("".join(text.split()) for text in whole.values())
+
+
+def test_a_column_of_the_files_that_is_called_document_keeps_its_groups_together(tmp_path: Path) -> None:
+    rows = [json.dumps({"document": f"d{i // 5}", "text": f"text {i} of many"}) for i in range(50)]
+    (tmp_path / "corpus.jsonl").write_text("\n".join(rows) + "\n", "utf-8")
+    data = Data.model_validate({"train": str(tmp_path / "corpus.jsonl"), "test": {"fraction": 0.3, "group_by": "document"}})
+    found = bind(data, 1, Path, task="language-modeling")
+    assert found.test is not None
+    assert not set(found.train.columns["document"]) & set(found.test.columns["document"])

@@ -129,7 +129,8 @@ def test_names_that_are_called_verbatim_are_hugging_faces() -> None:
 
     # transformers 5 renamed warmup_ratio; recipes keep the name that users know.
     trainer = fields(TrainingArguments) | set(EarlyStoppingCallback.__init__.__code__.co_varnames) | {"warmup_ratio"}
-    assert set(spec.Train.model_fields) - {"class_weight"} <= trainer  # scikit-learn has the one that Trainer lacks
+    others = {"class_weight", "packing"}  # of scikit-learn, and of TRL
+    assert set(spec.Train.model_fields) - others <= trainer
     own = {"kind", "loraplus_lr_ratio"}  # PEFT takes the second in create_loraplus_optimizer
     assert {kind: set(methods.method_kinds()[kind].model_fields) - own - fields(CONFIGS[kind]) for kind in methods.ADAPTERS} == {
         kind: set() for kind in methods.ADAPTERS

@@ -20,7 +20,7 @@ from tunebench.errors import InputError
 from tunebench.events import Started, Step, Stopped
 from tunebench.model.methods import count_parameters
 from tunebench.model.shapes import describe
-from tunebench.plan_text import outcome_text
+from tunebench.plan_text import outcome_text, trained_and_planned
 from tunebench.planning import footprint, planner
 from tunebench.planning import probe as probing
 from tunebench.planning.given import look_up
@@ -155,7 +155,12 @@ def test_what_a_stage_leaves_on_the_disk_stays_for_the_next(tmp_path: Path) -> N
     recipe |= {"stages": [{"name": "one", **stage, "merge": True}, {"name": "two", **stage}]}
     (tmp_path / "s.yaml").write_text(json.dumps(recipe))
     one, two = planned(str(tmp_path / "s.yaml")).stages
-    assert {item.during for item in one.needs if item.resource == "ram"} == {"training", "proving", "merging"}
+    assert {item.during for item in one.needs if item.resource == "ram"} == {
+        "training",
+        "proving",
+        "merging",
+        "proving the merge",
+    }
     assert {item.during for item in two.needs if item.resource == "ram"} == {"training", "proving"}
     first, second = need(one, "disk", "training"), need(two, "disk", "training")
     assert first["merged"] == 4 * one.parameters["total"]
@@ -309,3 +314,14 @@ def test_smaller_batches_are_found_by_the_same_arithmetic(world: World, tmp_path
     shortage = next(item for item in verdict.shortages if item.during == "training")
     assert shortage.remedies[0].startswith("train.per_device_train_batch_size=4 and train.gradient_accumulation_steps=2 ")
     assert dataclasses.replace(shortage, remedies=()).bytes == whole.bytes
+
+
+def test_a_finished_run_says_how_far_off_its_plan_was(world: World, warm: None, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path / "planned.yaml", data=world.data, base=world.bases["bert"], method=METHODS["lora"])
+    plain = jobs.train(str(recipe), [], tmp_path / "before", lambda event: None).as_dict()
+    assert "plan" not in plain["metrics"]
+    jobs.plan(str(recipe), [], tmp_path / "runs", {}, lambda line: None, timed=False)
+    found = jobs.train(str(recipe), [], tmp_path / "runs", lambda event: None).as_dict()
+    assert found["metrics"]["plan"]["peak_memory_bytes"]["ratio"] > 0
+    assert "memory" in trained_and_planned(found).splitlines()[-1]
+    assert len(trained_and_planned(plain).splitlines()) == 1

@@ -8,8 +8,9 @@ import pytest
 
 from tunebench.errors import InputError
 from tunebench.recipe.load import validate
+from tunebench.recipe.prompt import TEMPLATES
 from tunebench.recipe.resolve import LEARNING_RATES, differing_keys, digest_of, flatten, identity, resolve
-from tunebench.recipe.spec import Recipe
+from tunebench.recipe.spec import Recipe, Task
 
 BERT_IA3 = r".*\.(key|value|layer\.\d+\.output\.dense)"
 
@@ -134,3 +135,19 @@ def test_nested_settings_become_dotted_keys() -> None:
 def test_a_digest_does_not_depend_on_the_order_of_keys() -> None:
     assert digest_of({"a": 1, "b": [1, 2]}) == digest_of({"b": [1, 2], "a": 1})
     assert digest_of({"b": [1, 2]}) != digest_of({"b": [2, 1]})
+
+
+@pytest.mark.parametrize(
+    ("task", "name"), [("prompt-classification", "classify"), ("multiple-choice", "choose"), ("multiple-choice", "choose-zh")]
+)
+def test_a_prompt_is_what_its_template_says_and_not_what_it_is_called(task: Task, name: str) -> None:
+    """Else a run would pass for one of a later version, whose template of that name has other words."""
+    template = TEMPLATES[name]
+    said = [{"template": name}, {"template": template.text} | ({"choice_template": template.choice} if template.choice else {})]
+    said += [{}] if name in ("classify", "choose") else []
+    data = {"choices": ["a", "b"]} if task == "multiple-choice" else {}
+    found = [resolve(recipe(task=task, data=data, prompt=prompt), "llama") for prompt in said]
+    for one in found:
+        assert one.asked.template == template.text
+        assert not differing_keys(identity(one, "d", "b"), identity(found[0], "d", "b"))
+        assert resolve(validate(one.model_dump(mode="json", exclude_none=True), "again"), "llama") == one

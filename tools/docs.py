@@ -22,7 +22,7 @@ from pydantic import BaseModel
 
 from tunebench.cli import commands
 from tunebench.errors import InputError
-from tunebench.recipe import adapters, methods, sources, spec, stages
+from tunebench.recipe import adapters, methods, prompt, sources, spec, stages
 from tunebench.recipe.load import AnyRecipe, parse_yaml, presets, validate_any
 from tunebench.recipe.trainer_keys import TRAINER_KEYS
 
@@ -39,6 +39,7 @@ GROUPS: dict[str, type[BaseModel]] = {
     "data.train, data.validation and data.test, where a file has columns of its own": sources.SplitFile,
     "data.clean": sources.Clean,
     "data.validation and data.test, where cut out of the training file": sources.Fraction,
+    "prompt": prompt.Prompt,
     "method, every adapter": adapters.Adapter,
     **{f"method, kind: {kind}": group for kind, group in WITH_SETTINGS.items()},
     "train": spec.Train,
@@ -48,14 +49,17 @@ GROUPS: dict[str, type[BaseModel]] = {
 }
 VERBATIM: dict[str, tuple[str, ...]] = {
     "TrainingArguments and EarlyStoppingCallback": tuple(
-        f"train.{key}" for key in spec.Train.model_fields if key != "class_weight"
+        f"train.{key}" for key in spec.Train.model_fields if key not in ("class_weight", "packing")
     ),
     "PEFT's configuration of each kind of adapter": tuple(
         dict.fromkeys(
             f"method.{key}" for kind in methods.ADAPTERS for key in methods.method_kinds()[kind].model_fields if key != "kind"
         )
     ),
-    "from_pretrained, tokenizers and the example scripts": ("base.revision", "base.max_length", "data.max_train_samples", "seed"),
+    "from_pretrained, tokenizers, generate, TRL and the example scripts": (
+        *("base.revision", "base.max_length", "data.max_train_samples", "seed"),
+        *("prompt.max_new_tokens", "train.packing"),
+    ),
 }
 
 _PART = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n).*?(<!-- end: (?P=name) -->)", re.DOTALL)

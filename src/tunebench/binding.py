@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from tunebench.data import dataset, tables
+from tunebench.data.items import Question
 from tunebench.data.labels import LabelMap
 from tunebench.data.readers import TableReader, require_columns
 from tunebench.data.reading import Reading, reading_of
 from tunebench.data.rows import Rows
 from tunebench.data.weights import label_weights
 from tunebench.errors import InputError
-from tunebench.predict.prompts import open_prompts
+from tunebench.predict.chat import check_turns
+from tunebench.predict.prompts import open_prompts, refuse_unfit
 from tunebench.predict.tokenizer_files import open_tokenizer
 from tunebench.recipe.load import load_recipe
 from tunebench.recipe.resolve import identity, resolve
 from tunebench.recipe.sources import SplitFile
-from tunebench.recipe.spec import PROMPT_TASKS, TEXT_TASKS, Recipe
+from tunebench.recipe.spec import CAUSAL_TASKS, PROMPT_TASKS, TEXT_TASKS, Recipe
 from tunebench.runs import bases, environment, hub_data
 from tunebench.runs.run import FORMAT_VERSION, Run
 
@@ -62,19 +64,29 @@ def bind_recipe(recipe: Recipe) -> Bound:
     recipe = resolve(recipe, base["architecture"] if base else None, held)
     recipe = recipe.model_copy(update={"data": hub_data.pinned(recipe.data)})
     data = dataset.bind(recipe.data, recipe.seed, hub_data.locator(recipe.data), task=recipe.task)
+    if recipe.task in CAUSAL_TASKS and held is not None:
+        bases.check_output_layer(folder, config, held)
+        check_turns(folder, [item for rows in data.splits().values() for item in rows.texts])
     label_weights(recipe.settings.class_weight, data.labels, data.train.labels)  # unsound ones are refused here
-    prompt = _prompt_of(recipe, data.labels)
+    prompt = _prompt_of(recipe, data)
     return Bound(recipe, data, base, identity(recipe, data.digest(), base["digest"] if base else None), prompt)
 
 
-def _prompt_of(recipe: Recipe, labels: LabelMap) -> dict[str, Any] | None:
-    """What a causal language model is asked and may answer, as tokens too; label words that do not do are refused here."""
+def _prompt_of(recipe: Recipe, data: dataset.Dataset) -> dict[str, Any] | None:
+    """What a causal language model is asked and may answer, as tokens too.
+
+    Label words that do not do are refused here, and questions that are too long to be learned from.
+    """
     if recipe.task not in PROMPT_TASKS or recipe.base is None:
         return None
     base = recipe.base
-    return open_prompts(
-        bases.base_folder(base), base.max_length, base.truncation_side, recipe.asked, labels, recipe.task
-    ).as_dict()
+    prompts = open_prompts(bases.base_folder(base), base.max_length, base.truncation_side, recipe.asked, data.labels, recipe.task)
+    learned = () if recipe.method.kind == "zero-shot" else ("train", "validation")
+    for name, rows in (data.splits() | ({"predict": data.predict} if data.predict else {})).items():
+        bare = prompts.encode([item._replace(passage="") for item in rows.texts if isinstance(item, Question)])
+        if name in learned or all(bare.errors or [None]):  # elsewhere a row carries its error, but not every one
+            refuse_unfit(name, rows.ids, bare)
+    return prompts.as_dict()
 
 
 def manifest_of(bound: Bound) -> dict[str, Any]:
@@ -127,6 +139,8 @@ def labels_of(run: Run) -> LabelMap:
 def rows_to_score(path: Path, answers: str | None, id_column: str | None, recipe: Recipe) -> Rows:
     """The rows of a file to score, with the labels in it or in the file ``answers``, joined by a column that both have."""
     if recipe.task in TEXT_TASKS:
+        if answers is not None or id_column is not None:
+            raise InputError("evaluate", f"--answers and --id name labels, and {recipe.task} has none; leave them out")
         source = SplitFile(file=str(path), text=recipe.data.text)
         return dataset.read_split(path, recipe.data, source, recipe.task, "test", [])
     if answers is None and id_column is None:

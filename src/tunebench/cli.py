@@ -83,13 +83,14 @@ def train(recipe: str, overrides: tuple[str, ...], runs: Path, force: bool, as_j
     A recipe with stages becomes a chain of runs, each on the weights that the one before it left.
     """
     from tunebench import jobs
+    from tunebench.plan_text import trained_and_planned
     from tunebench.recipe.load import load_any
-    from tunebench.terminal import Progress, trained_text
+    from tunebench.terminal import Progress
 
     settings = getattr(load_any(recipe, overrides), "settings", None)
     progress = Progress(settings.logging_steps if settings else 1)  # of a staged recipe each stage says it itself
     done = jobs.train(recipe, overrides, runs, progress, force=force)
-    show(done.as_dict(), as_json, trained_text)
+    show(done.as_dict(), as_json, trained_and_planned)
 
 
 @commands.command(short_help="Score a run on its test split or a labelled file.")

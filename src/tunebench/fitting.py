@@ -26,7 +26,7 @@ from tunebench.predict.baselines import BASELINE_FILES, load_baseline
 from tunebench.predict.scorers import Scorer
 from tunebench.recipe.methods import BASELINES, Baseline
 from tunebench.recipe.spec import CAUSAL_TASKS, TEXT_TASKS, Recipe
-from tunebench.runs import bases, cache, card, checkpoints, environment, hub_data, proof
+from tunebench.runs import bases, cache, card, checkpoints, environment, hub_data, plans, proof
 from tunebench.runs.run import FORMAT_VERSION, Run
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def fit_model(run: Run, bound: Bound, say: Watch, command: str) -> dict[str, Any
         import torch
 
         from tunebench.model import bundle
+        from tunebench.model.release import trim_memory
         from tunebench.train.memory import within_memory
 
         with within_memory(recipe):
@@ -72,10 +73,12 @@ def fit_model(run: Run, bound: Bound, say: Watch, command: str) -> dict[str, Any
                 bundle.save_trained(fitted.model, run, recipe)
             metrics = score_test(run, recipe, data, fitted, say)
         peak = environment.peak_memory_bytes()
-        items = _proof_items(recipe, data)
-        reference = bundle.scorer_for_proof(fitted.model, recipe, data.labels).score(items).logits
+        reference, items = to_prove(bundle.scorer_for_proof(fitted.model, recipe, data.labels), _proof_items(recipe, data))
+        figures = fitted.figures
+        del fitted  # the other process opens a model too
+        trim_memory()
         proved = prove_form(run, "reload", reference, items, worker, say)
-    metrics |= fitted.figures | {
+    metrics |= figures | {
         "peak_memory_bytes": peak,
         "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
         "adapter_bytes": _weights_bytes(run),
@@ -83,6 +86,8 @@ def fit_model(run: Run, bound: Bound, say: Watch, command: str) -> dict[str, Any
         "proofs": [proved],
         "baselines": baseline_scores(data),
     }
+    if planned := plans.compared(plans.stored_plan(bound.identity), metrics):
+        metrics["plan"] = planned
     run.write_text(f"{run.weights.name}/README.md", card.model_card(run, metrics))
     curves.draw_curves(run.events(), run.path / "figures" / "curves.pdf", run.name)
     return metrics
@@ -115,6 +120,7 @@ def _trained(run: Run, bound: Bound, say: Watch, command: str) -> Fitted:
         "parameters": {"total": total, "trainable": trainable},
         "train_seconds": stopped.seconds,
         "best_step": stopped.best_step,
+        "steps": stopped.step,
         "stopped": stopped.reason,
         "precision": precision,
     }
@@ -208,6 +214,8 @@ def _score_labels(run: Run, data: dataset.Dataset, scorer: Scorer, say: Watch) -
         write(predictions.beside_input(data.test.columns, found))
     test = predictions.score_answers(found, data.test.labels)
     say(Scored("test", len(data.test), test["accuracy"]["value"], look=1))
+    if test["unscored"]:
+        say(Warned(f"{test['unscored']:,} test rows could not be scored and count nowhere; predictions.parquet says why"))
     return {"format": FORMAT_VERSION, "test": test, "rows_per_second": len(data.test) / seconds}
 
 
@@ -235,6 +243,13 @@ def measure(scorer: Scorer, items: Sequence[Item]) -> perplexity.Losses:
 
     assert isinstance(scorer, WritingScorer)
     return scorer.measure(items)
+
+
+def to_prove(scorer: Scorer, items: Sequence[Item]) -> tuple[np.ndarray, list[Item]]:
+    """The logits that a proof compares with, and their items; those that cannot be scored have none, and prove nothing."""
+    found = scorer.score(items)
+    sound = [place for place, error in enumerate(found.errors or [None] * len(items)) if error is None]
+    return found.logits[sound], [items[place] for place in sound]
 
 
 def prove_form(

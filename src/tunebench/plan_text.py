@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tunebench.terminal import clock, columns, printable
+from tunebench.terminal import clock, columns, printable, trained_text
 
 _NAMES = {"gpu": "GPU memory", "ram": "RAM", "disk": "disk"}
 
@@ -29,6 +29,14 @@ def outcome_text(compared: Mapping[str, Any] | None) -> str | None:
         if size := (compared or {}).get(name):
             parts.append(f"{word} {_size(size['planned'])}, used {_size(size['measured'])} ({size['ratio']:.2f} x)")
     return "; ".join(parts) or None
+
+
+def trained_and_planned(found: dict[str, Any]) -> str:
+    """What ``train`` prints at its end, with how far off the plan was, where one was made."""
+    runs = found.get("stages") or [found]
+    outcomes = [(run["run"], outcome_text(run["metrics"].get("plan"))) for run in runs]
+    told = [f"{name}: {text}" if len(runs) > 1 else text for name, text in outcomes if text]
+    return "\n".join([trained_text(found), *told])
 
 
 def _size(count: float) -> str:
@@ -78,7 +86,7 @@ def _time_text(stage: Mapping[str, Any]) -> str | None:
     seconds, probe = stage["seconds"], stage["probe"]
     return (
         f"{_label(stage)}: about {clock(seconds['total'])} on this machine ({probe['device']}): start {clock(seconds['start'])}, "
-        f"training {clock(seconds['train'])} with {stage['evaluations']} evaluations, scoring {clock(seconds['score'])}; "
+        f"training {clock(seconds['train'])} of it {stage['evaluations']} x evaluated, scoring {clock(seconds['score'])}; "
         f"{probe['steps']['number']} steps were timed, the process had {_size(probe['peak_memory_bytes'])}"
     )
 
@@ -98,6 +106,6 @@ def _verdicts_text(found: Mapping[str, Any]) -> str:
         word = {True: "suffices", False: "DOES NOT SUFFICE", None: "how much there is nobody says"}[item["suffices"]]
         lines.append(f"{_NAMES[item['resource']]}: {word}; at most {_size(item['needed'])} at once{there}")
         for short in item["shortages"]:
-            lines.append(f"  {short['during']} {short['stage']}".rstrip() + f": {_size(short['bytes'])}")
+            lines.append(f"  {short['stage'] or found['recipe']}, while {short['during']}: {_size(short['bytes'])}")
             lines += [f"    {printable(remedy)}" for remedy in short["remedies"]]
     return "\n".join(lines)

@@ -46,7 +46,7 @@ def rehearse(recipe: StagedRecipe) -> list[Recipe]:
 def resolved(recipe: StagedRecipe, stages: list[Recipe]) -> StagedRecipe:
     """The staged recipe with everything filled in that its stages' own recipes say."""
     filled = [
-        stage.model_copy(update={"data": own.data, "method": own.method, "train": own.train})
+        stage.model_copy(update={"data": own.data, "prompt": own.prompt, "method": own.method, "train": own.train})
         for stage, own in zip(recipe.stages, stages, strict=True)
     ]
     assert stages[0].base is not None

@@ -54,7 +54,7 @@ class Progress:
             self._line(
                 f"{event.reason} after {event.step} steps and {clock(event.seconds)}; best step {event.best_step}"
                 if event.step
-                else f"fitted in {event.seconds:.1f} s"
+                else (f"fitted in {event.seconds:.1f} s" if event.seconds else "nothing is trained")
             )
         elif isinstance(event, Scored):
             told = (

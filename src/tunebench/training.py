@@ -14,7 +14,17 @@ from tunebench.data.corpus import shared_documents
 from tunebench.data.corpus_audit import write_audit
 from tunebench.errors import InputError, Interrupted, TunebenchError
 from tunebench.events import Failed, Finished, Warned
-from tunebench.fitting import Watch, fit_baseline, fit_model, need_train_extra, prove_form, require_machine, saying, scored_items
+from tunebench.fitting import (
+    Watch,
+    fit_baseline,
+    fit_model,
+    need_train_extra,
+    prove_form,
+    require_machine,
+    saying,
+    scored_items,
+    to_prove,
+)
 from tunebench.predict.baselines import load_baseline
 from tunebench.predict.scorers import Scorer
 from tunebench.recipe.methods import ADAPTERS, BASELINES
@@ -122,10 +132,9 @@ def open_scorer(run: Run, backend: str = TORCH) -> Scorer:
 
 def merge_run(run: Run, watch: Watch) -> dict[str, Any]:
     """Fold a run's adapter into its base (``merged/``) and prove that nothing changed; returns the proof."""
-    if run.recipe.method.kind not in ADAPTERS:
-        raise InputError(
-            run.name, f"its method is {run.recipe.method.kind!r}, which has nothing to merge; {run.weights} is the model"
-        )
+    if (kind := run.recipe.method.kind) not in ADAPTERS:
+        model = "its base" if kind == "zero-shot" else run.weights
+        raise InputError(run.name, f"its method is {kind!r}, which has nothing to merge; {model} is the model")
     need_train_extra()
     from tunebench.model import bundle
     from tunebench.model.release import trim_memory
@@ -135,9 +144,8 @@ def merge_run(run: Run, watch: Watch) -> dict[str, Any]:
     with run.locked(), ProofWorker() as worker:
         sweep(run.path)  # what a merge that was killed left
         run.check_weights()
-        items = scored_items(run)
         rounds_inputs = run.recipe.base is not None and run.recipe.base.quantization == "int8"
-        unmerged = bundle.open_scorer(run, for_proof=True, dequantized=rounds_inputs).score(items).logits
+        unmerged, items = to_prove(bundle.open_scorer(run, for_proof=True, dequantized=rounds_inputs), scored_items(run))
         trim_memory()
         with run.writing():
             bundle.save_merged(run, candidate)

@@ -24,7 +24,7 @@ from tunebench.data.rows import Rows
 from tunebench.errors import InputError
 from tunebench.recipe.sources import Clean, Data, SplitFile
 
-DOCUMENT = "document"
+DOCUMENT = "document of this piece"  # which no file calls a column of its own
 """The column with the id of the document that a row is a piece of: pieces that belong together stay on one side of a split."""
 
 
@@ -135,4 +135,5 @@ def _nothing_left(rows: int, done: Mapping[str, int]) -> str:
     if not rows:
         return "holds no rows; give files with texts"
     dropped = {reason: number for reason, number in done.items() if reason in (EMPTY, SHORT, DOUBLE, NEAR)}
-    return f"none of its {rows:,} rows is left ({told(dropped)}); lower data.clean.min_chars, or give longer texts"
+    remedy = "lower data.clean.min_chars, or give longer texts" if SHORT in dropped else "give files with texts"
+    return f"none of its {rows:,} rows is left ({told(dropped)}); {remedy}"

@@ -11,6 +11,8 @@ _CLOSING = "」』”’\"'）)】》〉\\]"
 _SENTENCES = re.compile(rf"[。！？；!?…]+[{_CLOSING}]*|(?<!\.)\.++[{_CLOSING}]*+(?=\s|\Z)|(?<=\S)(?=\s*\n)")
 _COMMAS = re.compile(r"[，、：]|[,;:](?=\s)")
 _WORDS = re.compile(r"(?<=\S)(?=\s)")
+_CLUSTER = 32
+"""Longer rows of accents or punctuation are cut as they come."""
 
 
 def pieces(text: str, least: int, most: int) -> list[str]:
@@ -40,8 +42,9 @@ def _end(text: str, begun: int, least: int, most: int, ends: Sequence[Sequence[i
                 return marks[place]
             place -= 1
     end = min(begun + most, max(begun + least, len(text) - least))
-    while end > begun + least and unicodedata.category(text[end])[0] in "MP":
-        end -= 1  # accents and punctuation stay with what they follow
+    for place in range(end, max(begun + least, end - _CLUSTER), -1):
+        if unicodedata.category(text[place])[0] not in "MP":  # accents and punctuation stay with what they follow
+            return place
     return end
 
 

@@ -65,7 +65,6 @@ class AnswerBackend:
         self.answers = [list(answer) for answer in answers]
         self.prefix = list(prefix) if len(prefix) >= SHORTEST_PREFIX else []
         self._prefix_cache: list[tuple[Tensor, Tensor]] = []
-        self._prefix_version = -1
 
     @property
     def device(self) -> torch.device:
@@ -92,16 +91,21 @@ class AnswerBackend:
         window = getattr(causal_of(self.model).config, "sliding_window", None)
         return window is None or tokens <= window
 
+    def forget(self) -> None:
+        """Let go of what was computed with the weights as they were: to be called where they have changed.
+
+        Nothing tells of it by itself: a fused optimizer step leaves the versions of the parameters as they are.
+        """
+        self._prefix_cache = []
+
     def prefix_cache(self) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values of the prefix, per layer ``(1, heads, P, D)``; computed anew once the weights have changed."""
-        version = sum(parameter._version for parameter in self.model.parameters())
-        if version != self._prefix_version:
+        """Keys and values of the prefix, per layer ``(1, heads, P, D)``, computed once until they are forgotten."""
+        if not self._prefix_cache:
             input_ids = torch.tensor([self.prefix], device=self.device)
             cache = DynamicCache()
             hidden_states(self.model, input_ids, None, torch.arange(len(self.prefix), device=self.device)[None], cache)
             layers: list[Any] = list(cache.layers)
             self._prefix_cache = [(layer.keys, layer.values) for layer in layers]
-            self._prefix_version = version
         return self._prefix_cache
 
 

@@ -115,12 +115,12 @@ class Classifying:
     positive_id: int | None
     label_weights: Sequence[float] | None = None
 
-    @property
+    @functools.cached_property
     def lengths(self) -> list[int]:
         """Tokens per training row."""
         return self.train.lengths
 
-    @property
+    @functools.cached_property
     def items(self) -> list[int]:
         """One label per row."""
         return [1] * len(self.train.ids)
@@ -170,12 +170,12 @@ class Answering:
     positive_id: int | None
     vocabulary: int
 
-    @property
+    @functools.cached_property
     def lengths(self) -> list[int]:
         """Tokens per training row."""
         return self.train.lengths
 
-    @property
+    @functools.cached_property
     def items(self) -> list[int]:
         """Tokens of the answer per row."""
         return self.train.counts
@@ -201,6 +201,7 @@ class Answering:
     def evaluate(self, model: nn.Module, batch_size: int) -> Evaluation:
         """Loss and scores of the answers as they are scored in predictions."""
         assert self.validation is not None
+        self.backend.forget()
         number = len(self.backend.answers)
         return labels_evaluated(self.backend, self.prompts, self.validation, number, self.positive_id, batch_size)
 
@@ -214,12 +215,12 @@ class Writing:
     pad_id: int
     vocabulary: int
 
-    @property
+    @functools.cached_property
     def lengths(self) -> list[int]:
         """Tokens per training row."""
         return self.train.lengths
 
-    @property
+    @functools.cached_property
     def items(self) -> list[int]:
         """Tokens to be predicted per row."""
         return self.train.counts

@@ -18,7 +18,7 @@ from tunebench.model.objectives import row_losses
 from tunebench.model.torch_backend import TorchBackend
 from tunebench.predict.documents import WritingEncoder
 from tunebench.predict.perplexity import Losses
-from tunebench.predict.prompts import PromptEncoder, content_free, open_prompts, parse_answer
+from tunebench.predict.prompts import PromptEncoder, content_free, invalid_answer, open_prompts, parse_answer
 from tunebench.predict.scorers import Scorer, Scores, TokenScorer
 from tunebench.predict.tokenize import TextEncoder
 from tunebench.recipe.prompt import Prompt
@@ -111,7 +111,7 @@ class GeneratingScorer:
     ) -> None:
         self._model, self._prompts, self._pad_id, self._batch_size = model, prompts, pad_id, batch_size
         self._prompt, self._task = prompt, task
-        self._fallback = _fallback(prompt, labels)
+        self._fallback = invalid_answer(prompt, labels)
 
     def score(self, items: Sequence[Any], /) -> Scores:
         """Answers of all items, in order."""
@@ -144,13 +144,3 @@ class WritingScorer:
         losses = self.measure(items)
         means = -losses.sums / np.maximum(1, losses.tokens)
         return Scores(means[:, None].astype(np.float32), losses.truncated, losses.errors)
-
-
-def _fallback(prompt: Prompt, labels: LabelMap) -> int | None:
-    if prompt.on_invalid == "error":
-        return None
-    if prompt.on_invalid not in labels.names:
-        raise InputError(
-            "prompt.on_invalid", f"{prompt.on_invalid!r} is no label; give error or one of {', '.join(labels.names)}"
-        )
-    return labels.names.index(prompt.on_invalid)

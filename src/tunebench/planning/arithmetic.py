@@ -12,7 +12,7 @@ from tunebench.recipe.methods import ADAPTERS
 from tunebench.recipe.spec import CAUSAL_TASKS, Recipe
 
 GB = 10**9
-PROCESS = 0.45 * GB
+PROCESS = 0.5 * GB
 """A process that has imported torch, transformers and peft."""
 GPU_PROCESS = 2.5 * GB
 """The same with CUDA's libraries loaded."""
@@ -61,7 +61,7 @@ def training_terms(recipe: Recipe, found: Footprint, batch: tuple[int, int]) -> 
     if recipe.task in CAUSAL_TASKS:
         learned = rows * tokens if recipe.task in ("language-modeling", "instruction") else 4 * rows
         size = logit_bytes(found.vocabulary, learned)
-        terms.append(Term("logits", size, "with their softmax and gradient, as many as are held at once"))
+        terms.append(Term("logits", size, "with softmax and gradients, as many as are held at once"))
     return [term for term in terms if term.bytes]
 
 
@@ -70,35 +70,37 @@ def memory_needs(
 ) -> list[Need]:
     """Memory of the parts of a stage. ``texts`` are characters and tokens of the data.
 
-    A proof opens what was saved in a second process beside the model that was scored.
+    A proof opens what was saved in a second process: that of the training while the model that was scored is still there, that
+    of a merge once it is gone.
     """
     characters, tokens = texts
     held = Term("texts and tokens", 2 * characters + TOKEN_BYTES * tokens, f"{characters:,} characters, {tokens:,} tokens")
     process = Term("process", round(GPU_PROCESS if gpu else PROCESS), "torch, transformers, peft" + (", CUDA" if gpu else ""))
+    context = Term("CUDA", round(CONTEXT), "context and kernels")
     training = training_terms(recipe, found, work.largest_batch) if found.trainable else [weights_term(recipe, found)]
     model = [term for term in training if term.name in ("weights", "adapter")]
     kernels = Term("kernels", KERNELS * work.shapes, f"{work.shapes} sizes of micro-batches x {KERNELS // 10**6} MB")
     parts = {"training": training if gpu or not found.trainable else [*training, kernels], "proving": [*model, *_again(model)]}
-    folded: list[Term] = []
+    beside: list[Term] = []
     if merge:
         whole = Term("merged", FLOAT32 * found.total, f"{found.total:,} x 4 bytes: folded in float32")
-        folded = [_file_of(whole)] if _is_folded_by_file(recipe) else []
-        parts["merging"] = [*model, *(() if folded else (whole,)), *_again([whole])]
+        beside = [_file_of(whole)] if _is_folded_by_file(recipe) else []
+        parts |= {"merging": [] if beside else [*model, whole], "proving the merge": _again([whole])}
     needs = []
     for during, terms in parts.items():
-        second = _again([process]) if during != "training" else []
+        twice = [] if during == "training" else _again([process, context])
         if gpu:
-            context = Term("CUDA", round(CONTEXT), "context and kernels")
-            needs.append(Need("gpu", stage, during, (context, *(_again([context]) if second else []), *terms)))
-        beside = folded if during == "merging" else []
-        needs.append(Need("ram", stage, during, (process, *second, held, *beside, *(() if gpu else terms))))
+            needs.append(Need("gpu", stage, during, (context, *twice[1:], *terms)))
+        host = [*(beside if during == "merging" else []), *([] if gpu else terms)]
+        needs.append(Need("ram", stage, during, (process, *twice[:1], held, *host)))
     return needs
 
 
 def _is_folded_by_file(recipe: Recipe) -> bool:
-    """Say whether an adapter is folded into its base one file at a time (model/streamed_merge.py): plain LoRA is."""
+    """Say whether an adapter is folded into its base file by file (model/streamed_merge.py): plain LoRA on a language model."""
     method = recipe.method
-    return isinstance(method, Lora) and not (method.use_dora or method.modules_to_save or method.bias != "none")
+    plain = isinstance(method, Lora) and not (method.use_dora or method.modules_to_save or method.bias != "none")
+    return plain and recipe.task in CAUSAL_TASKS
 
 
 def _file_of(whole: Term) -> Term:
@@ -106,7 +108,7 @@ def _file_of(whole: Term) -> Term:
 
 
 def _again(terms: Sequence[Term]) -> list[Term]:
-    return [term._replace(name=f"{term.name}, again", why="in the second process, for the proof") for term in terms]
+    return [term._replace(name=f"{term.name}, again", why="in a second process, for the proof") for term in terms]
 
 
 def disk_terms(recipe: Recipe, found: Footprint, fetched: int, *, merge: bool, scored: int) -> tuple[list[Term], list[Term]]:

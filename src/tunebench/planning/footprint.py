@@ -82,8 +82,8 @@ def footprint(recipe: Recipe, config: PretrainedConfig, num_labels: int, batch: 
 
 
 def logit_bytes(vocabulary: int, tokens: int) -> int:
-    """Logits over the vocabulary for as many tokens as are held at once, with their gradient and their softmax."""
-    return 3 * FLOAT32 * min(max(LOGITS, vocabulary), vocabulary * tokens)
+    """Logits over the vocabulary for as many tokens as are held at once, with softmax and gradients."""
+    return 5 * FLOAT32 * min(max(LOGITS, vocabulary), vocabulary * tokens)
 
 
 def _between(model: nn.Module) -> list[Tensor]:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from tunebench.data.items import Conversation, Turn
+from tunebench.data.items import Conversation, Item, Turn
 from tunebench.errors import InputError, MissingExtra, listing
 from tunebench.predict.tokenizer_files import special_tokens
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 _FILES = ("chat_template.jinja", "tokenizer_config.json", "special_tokens_map.json")
-_REMEDY = "take a base that was tuned on conversations (its name often ends in -Instruct or -it), or a prompt without prompt.chat"
+_REMEDY = (
+    "take a base that was tuned on conversations (its name often ends in -Instruct or -it), or do without one: a prompt without "
+    "prompt.chat, of instruction the columns prompt and completion"
+)
 
 
 def render_chat(folder: Path, turns: Sequence[Turn], *, add_generation_prompt: bool) -> str:
@@ -61,6 +64,13 @@ def answer_spans(folder: Path, conversation: Conversation) -> tuple[str, list[tu
             raise InputError(_subject(folder), f"{fault}; give conversations of one answer, or columns prompt and completion")
         spans.append((len(asked), len(asked) + len(_with_its_end(answered[len(asked) :], turn.content))))
     return text, spans
+
+
+def check_turns(folder: Path, items: Iterable[Item]) -> None:
+    """InputError where the template does not take some conversations; one of every order of roles is looked at."""
+    kinds = {tuple(turn.role for turn in item.turns): item for item in items if isinstance(item, Conversation)}
+    for item in kinds.values():
+        answer_spans(folder, item)
 
 
 def _with_its_end(written: str, content: str) -> str:

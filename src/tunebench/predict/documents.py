@@ -111,7 +111,8 @@ class WritingEncoder:
         targets = [_tokens_of(encoding, start, stop) for start, stop in spans]
         if end and targets:
             targets[-1] = (targets[-1][0], len(ids))
-        return ids, targets, sum(stop - start for start, stop in spans)
+        kept = max((end for _, end in encoding.offsets[: self._max_length]), default=0)
+        return ids, targets, sum(max(0, min(stop, kept) - start) for start, stop in spans)
 
     def _within(self, targets: list[tuple[int, int]]) -> list[tuple[int, int]]:
         cut = [(max(1, start), min(end, self._max_length)) for start, end in targets]
@@ -126,8 +127,8 @@ def _without_end(encoding: Encoding) -> list[int]:
 
 
 def _tokens_of(encoding: Encoding, start: int, stop: int) -> tuple[int, int]:
-    """The tokens that begin within a span of characters."""
-    inside = [i for i, (begin, end) in enumerate(encoding.offsets) if start <= begin < stop and begin < end]
+    """The tokens that hold characters of a span; one that holds the end of what stands before it is among them."""
+    inside = [i for i, (begin, end) in enumerate(encoding.offsets) if begin < stop and start < end and begin < end]
     return (inside[0], inside[-1] + 1) if inside else (0, 0)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tunebench.errors import InputError
+
 DRAWS, SEED = 2000, 20260101
 
 
@@ -24,8 +26,14 @@ class Losses:
     errors: list[str | None]
 
     def scores(self) -> dict[str, Any]:
-        """Perplexities with 95 % intervals over texts (drawn with replacement), and what they stand on."""
+        """Perplexities with 95 % intervals over texts (drawn with replacement), and what they stand on.
+
+        Raises InputError where no text could be scored.
+        """
         kept = self.tokens > 0
+        if not kept.any():
+            why = next(filter(None, self.errors), "there is none")
+            raise InputError("the texts to score", f"none of {len(kept):,} can be scored: {why}; give others, or raise base.max_length")
         sums, tokens, characters = self.sums[kept], self.tokens[kept], self.characters[kept]
         return {
             "n": len(sums),
@@ -41,8 +49,9 @@ class Losses:
 
 def _ratio(sums: np.ndarray, sizes: np.ndarray) -> dict[str, float | int]:
     """``exp(sum of losses / sum of sizes)`` and the range of it over texts drawn anew."""
-    drawn = np.random.default_rng(SEED).integers(0, len(sums), (DRAWS, len(sums)))
-    values = np.exp(sums[drawn].sum(1) / sizes[drawn].sum(1))
+    draw = np.random.default_rng(SEED)
+    drawn = (draw.integers(0, len(sums), len(sums)) for _ in range(DRAWS))  # one at a time: all of them are too many to hold
+    values = np.array([np.exp(sums[places].sum() / sizes[places].sum()) for places in drawn])
     value = math.exp(float(sums.sum() / sizes.sum()))
     low, high = (float(found) for found in np.quantile(values, (0.025, 0.975)))
     return {"value": value, "low": min(low, value), "high": max(high, value), "n": len(sums)}

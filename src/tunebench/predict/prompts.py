@@ -20,7 +20,7 @@ from tunebench.errors import InputError, listing, nearest
 from tunebench.predict.chat import render_chat
 from tunebench.predict.tokenize import Encoded, keep_of
 from tunebench.predict.tokenizer_files import open_tokenizer, special_tokens
-from tunebench.recipe.prompt import PLACEHOLDER, Prompt, Template, template_of
+from tunebench.recipe.prompt import ROW_PLACES, Prompt, Template, template_of
 
 CONTENT_FREE = ("N/A", "[MASK]", "")
 """Texts without content, whose answers show what a model prefers by itself (Zhao et al. 2021)."""
@@ -39,9 +39,8 @@ class PromptEncoder:
     """Renders items (texts or questions) by a template and tokenizes them, answers left out.
 
     ``words`` are what the model may answer, per label; ``answers`` their token ids as they follow the prompt, whose last tokens
-    are ``lead``. A prompt and its
-    answer fit into ``max_length``: more is cut off the text's ``side``. Raises InputError where answers cannot be told
-    apart by their first token.
+    are ``lead``. A prompt and its answer fit into ``max_length``: more is cut off the text's ``side``. Raises InputError where
+    answers cannot be told apart by their first token, and where the template alone is too long.
     """
 
     def __init__(
@@ -56,9 +55,10 @@ class PromptEncoder:
         eos = special_tokens(folder).get("eos_token")
         self.end = [found] if eos and (found := self._tokenizer.token_to_id(eos)) is not None else []
         self.room = max_length - len(self.lead) - max(map(len, self.answers)) - len(self.end)
-        before = PLACEHOLDER.split(template.text)[0]
+        before = ROW_PLACES.split(template.text)[0]
         self.prefix = self._ids([before])[0].ids[:-1]
         """Tokens that every prompt begins with; the last one may change with what follows and is left out."""
+        self._refuse_long()
 
     def encode(self, items: Sequence[Item], /) -> Encoded:
         """Ids of all prompts, in order; one that does not fit even without its text has none and an error."""
@@ -73,7 +73,7 @@ class PromptEncoder:
             error = None
             if found is None:
                 error = f"its prompt does not fit: {len(encoding.ids)} tokens, {self.room} are left by base.max_length"
-            errors.append(error)
+            errors.append(error if found != [] else "its prompt has no tokens")
         return Encoded(ids, cut, errors)
 
     def as_dict(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class PromptEncoder:
         body = "text" if isinstance(item, str) else "passage"
         parts: list[str] = []
         start = end = 0
-        for i, part in enumerate(PLACEHOLDER.split(self._template.text)):
+        for i, part in enumerate(ROW_PLACES.split(self._template.text)):
             text = filled[part] if i % 2 else part
             if i % 2 and part == body:
                 start = sum(map(len, parts))
@@ -121,11 +121,12 @@ class PromptEncoder:
 
     def _answer_ids(self) -> tuple[list[int], list[list[int]]]:
         """The space that all answers begin with, where it is a token of its own, and every answer as it follows that."""
-        tail = PLACEHOLDER.split(self._template.text)[-1] or "x"
+        tail = ROW_PLACES.split(self._template.text)[-1] or "x"
         glue = " " if tail[-1].isascii() and not tail[-1].isspace() else ""
         alone = self._tokenizer.encode(tail, add_special_tokens=False).ids
         found = [self._tokenizer.encode(tail + glue + word, add_special_tokens=False).ids for word in self.words]
-        if any(ids[: len(alone)] != alone or len(ids) == len(alone) for ids in found):
+        self._refuse_unspelled(found, len(alone))
+        if any(ids[: len(alone)] != alone for ids in found):
             raise InputError(
                 "prompt.template", f"its end {tail[-20:]!r} grows together with the answers' tokens; end it with a line break"
             )
@@ -144,6 +145,33 @@ class PromptEncoder:
             raise InputError("prompt.label_words", faults)
         return lead, answers
 
+    def _refuse_unspelled(self, found: Sequence[Sequence[int]], begun: int) -> None:
+        """InputError for words of which the tokenizer makes nothing, or what no text is written with."""
+        added, unknown = self._tokenizer.get_added_tokens_decoder(), getattr(self._tokenizer.model, "unk_token", None)
+        special = {number: str(token.content) for number, token in added.items() if token.special}
+        special |= {self._tokenizer.token_to_id(unknown) or 0: unknown} if unknown else {}
+        faults = []
+        for word, ids in zip(self.words, found, strict=True):
+            names = [special[token] for token in ids[begun:] if token in special]
+            if names or len(ids) <= begun:
+                what = f"becomes {names[0]!r}, which no answer is written with" if names else "leaves no token"
+                faults.append(f"{word!r} {what} in this base's tokenizer; choose a word that it can spell")
+        if faults:
+            raise InputError("prompt.label_words", faults)
+
+    def _refuse_long(self) -> None:
+        """InputError where no row can fit, as what is asked fills the context without any text."""
+        item = "" if "{text}" in self._template.text else Question("", "", ("",) * len(self.words))
+        prompt = self._render(item)
+        (encoding,) = self._ids([prompt.text])
+        if self._fit(encoding, prompt) is None:
+            raise InputError(
+                "prompt",
+                f"without any text the template is {len(encoding.ids):,} tokens, and base.max_length leaves "
+                f"{max(0, self.room):,} beside the longest answer; shorten prompt.template or prompt.label_words, or raise "
+                "base.max_length",
+            )
+
     def _is_space(self, token: int) -> bool:
         return not (self._tokenizer.id_to_token(token) or "x").strip("Ġ▁ ")
 
@@ -156,6 +184,9 @@ def prompt_words(prompt: Prompt, labels: LabelMap, task: str) -> list[str]:
         faults = ["multiple-choice answers with the options' numbers; remove it"]
     words = [prompt.label_words.get(name, name).strip() for name in labels.names]
     faults += [f"{name!r} has an empty word" for name, word in zip(labels.names, words, strict=True) if not word]
+    faults += [
+        f"{word!r} holds {found[0]}, a place of templates; choose another" for word in words if (found := ROW_PLACES.search(word))
+    ]
     if faults:
         raise InputError("prompt.label_words", faults)
     return words
@@ -164,11 +195,34 @@ def prompt_words(prompt: Prompt, labels: LabelMap, task: str) -> list[str]:
 def open_prompts(folder: Path, max_length: int, side: str, prompt: Prompt, labels: LabelMap, task: str) -> PromptEncoder:
     """The encoder that a recipe's prompt asks for, over a model folder's tokenizer."""
     template, words = template_of(prompt, task), prompt_words(prompt, labels, task)
+    invalid_answer(prompt, labels)  # one that is no label is refused here
     listed = _in_order(words, labels)
     text = template.text.replace("{labels}", listed).replace("{numbers}", f"1-{len(words)}")
     if prompt.chat:
-        text = render_chat(folder, [Turn("user", text)], add_generation_prompt=True)
+        asked, text = text, render_chat(folder, [Turn("user", text)], add_generation_prompt=True)
+        if sorted(ROW_PLACES.findall(text)) != sorted(ROW_PLACES.findall(asked)):
+            fault = "does not write what the user says once and as it is, so a row's text has no place in it"
+            raise InputError(f"the chat template of {folder}", f"{fault}; leave prompt.chat out, or take another base")
     return PromptEncoder(folder, max_length, side, Template(text, template.choice), words, chat=prompt.chat)
+
+
+def invalid_answer(prompt: Prompt, labels: LabelMap) -> int | None:
+    """The id of the label that stands for a generated text without an answer; None where the row has none then."""
+    if prompt.on_invalid == "error":
+        return None
+    if prompt.on_invalid not in labels.names:
+        raise InputError("prompt.on_invalid", f"{prompt.on_invalid!r} is no label; give error or one of {listing(labels.names)}")
+    return labels.names.index(prompt.on_invalid)
+
+
+def refuse_unfit(split: str, ids: Sequence[str], encoded: Encoded) -> None:
+    """InputError with the rows, by their ids, whose prompt does not fit even without its text."""
+    errors = [f"row {key}: {error}" for key, error in zip(ids, encoded.errors or [], strict=False) if error]
+    if errors:
+        more = [f"… and {len(errors) - 10} more"] if len(errors) > 10 else []
+        raise InputError(
+            f"data.{split}", [*errors[:10], *more, "raise base.max_length, or shorten what is not the row's own text"]
+        )
 
 
 def content_free(task: str, number: int) -> list[str | Question]:

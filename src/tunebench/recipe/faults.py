@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel
 
 from tunebench.errors import listing, nearest
 from tunebench.recipe import methods, sources, spec, stages
+from tunebench.recipe.closed import NAME_PATTERN
 from tunebench.recipe.trainer_keys import TRAINER_KEYS
 
 _SHOWN_CHARACTERS = 80
@@ -45,7 +47,7 @@ def explain_staged(errors: Sequence[dict[str, Any]], settings: dict[str, Any]) -
     for number, stage in enumerate(given):
         own = stage.get("name") if isinstance(stage, dict) else None
         inner = [item | {"loc": item["loc"][2:]} for item in errors if _stands_in_stage(item) and item["loc"][1] == number]
-        place = f"stages.{own if isinstance(own, str) and own else number + 1}"
+        place = f"stages.{own if isinstance(own, str) and re.match(NAME_PATTERN, own) else number + 1}"
         faults += [f"{place}{'' if fault.startswith(':') else '.'}{fault}" for fault in explain_faults(inner, stages.Stage)]
     return faults
 

@@ -51,6 +51,8 @@ class _Loader(yaml.SafeLoader):
 
     def construct_scalar(self, node: Any) -> Any:
         value = super().construct_scalar(node)
+        if isinstance(value, str):  # JSON writes an emoji as two halves
+            value = value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
         if isinstance(value, str) and (found := _NO_TEXT.search(value)):
             raise yaml.constructor.ConstructorError(None, None, f"{found[0]!r} is no character of a text", node.start_mark)
         return value

@@ -15,6 +15,8 @@ TEXT_PLACES = frozenset({"text", "labels"})
 """What a template of prompt-classification may name: the row's text, and all label words (``a, b or c``)."""
 QUESTION_PLACES = frozenset({"passage", "question", "choices", "numbers"})
 """What a template of multiple-choice may name; ``numbers`` is the range of answers, such as ``1-4``."""
+ROW_PLACES = re.compile(r"\{(text|passage|question|choices)\}")
+"""The places that are filled anew for every row; what else stands in braces once the labels are named is text."""
 CHOICE_PLACES = frozenset({"number", "choice"})
 
 

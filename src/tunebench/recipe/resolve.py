@@ -11,8 +11,9 @@ from tunebench.errors import InputError
 from tunebench.recipe.adapters import ALL_NORM, Adapter, Ia3, LnTuning
 from tunebench.recipe.architectures import ARCHITECTURES, Architecture
 from tunebench.recipe.methods import BASELINES, LEARNING_RATES, Method, ZeroShot
+from tunebench.recipe.prompt import Prompt, template_of
 from tunebench.recipe.sources import COLUMNS
-from tunebench.recipe.spec import CAUSAL_TASKS, TEXT_TASKS, Recipe, Task
+from tunebench.recipe.spec import CAUSAL_TASKS, PROMPT_TASKS, TEXT_TASKS, Recipe, Task
 
 CAUSAL = "none"
 """The pooling of a causal language model: its own output layer is the head, and nothing is new."""
@@ -32,6 +33,8 @@ def resolve(recipe: Recipe, model_type: str | None, held: Collection[str] | None
         raise InputError(
             "base.pooling", f"{pooling!r} needs a head per token, which transformers does not have for {model_type!r}; use cls"
         )
+    if recipe.task in PROMPT_TASKS:
+        recipe = recipe.model_copy(update={"prompt": _written_out(recipe.asked, recipe.task)})
     if isinstance(recipe.method, ZeroShot):
         return recipe
     train, method = recipe.settings, resolve_method(recipe.method, architecture, pooling)
@@ -46,6 +49,12 @@ def resolve(recipe: Recipe, model_type: str | None, held: Collection[str] | None
     if architecture.float32_only:
         update["bf16"] = False
     return recipe.model_copy(update={"train": train.model_copy(update=update), "method": method})
+
+
+def _written_out(prompt: Prompt, task: Task) -> Prompt:
+    """The prompt with the text of its template: a name may stand for another one later, and a run stays what it was."""
+    template = template_of(prompt, task)
+    return prompt.model_copy(update={"template": template.text, "choice_template": template.choice or None})
 
 
 def pooling_of(recipe: Recipe) -> str:

@@ -116,8 +116,9 @@ class Data(Spec):
     dataset_config: str | None = Field(None, description="Configuration (subset) of the hub data set.")
     dataset_revision: str | None = Field(None, description="Hub revision (branch, tag or commit) of the data set.")
     train: Source = Field(
-        description="Training file (CSV, TSV, JSONL, Parquet), or a folder with one folder of texts per label, relative to the "
-        "recipe; or `starter:reviews`; or {file: …} with columns of its own."
+        description="Training file (CSV, TSV, JSON list, JSONL, Parquet), or a folder with one folder of texts per label, "
+        "relative to the recipe; of language-modeling also a folder of .txt files, or a pattern such as `news/*.json`; or "
+        "`starter:reviews`; or {file: …} with columns of its own."
     )
     validation: Split | None = Field(None, description="File, or a fraction of the training file; chooses the best checkpoint.")
     test: Split | None = Field(None, description="File, or a fraction of the training file; scored once, at the end.")

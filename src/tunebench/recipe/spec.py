@@ -48,7 +48,12 @@ class Base(Spec):
         min_length=1,
     )
     revision: str | None = Field(None, description="Hub revision (branch, tag or commit) of the model.")
-    max_length: int = Field(256, ge=4, description="Tokens a text is cut to, special tokens included.")
+    max_length: int = Field(
+        256,
+        ge=4,
+        description="Tokens a text is cut to, special tokens included. With a prompt they count whole, answer included, and "
+        "only the row's own text is cut; a document of language-modeling goes on in the next row.",
+    )
     pooling: Literal["cls", "mean"] = Field(
         "cls",
         description="How token states become one vector: `cls` is the architecture's own head (on the first token, of a decoder "

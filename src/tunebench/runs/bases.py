@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,16 @@ def check_max_length(base: Base, config: dict[str, Any]) -> None:
     if limit is not None and base.max_length > limit:
         raise InputError(
             "base.max_length", f"{base.max_length} is more than the base has positions for ({limit}); set it to {limit} or less"
+        )
+
+
+def check_output_layer(folder: Path, config: dict[str, Any], held: Collection[str]) -> None:
+    """InputError where a base cannot write: its files hold no output layer, and it is not that of its embeddings."""
+    if config.get("tie_word_embeddings") is False and not any(name.endswith("lm_head.weight") for name in held):
+        raise InputError(
+            str(folder),
+            "its safetensors hold no output layer (lm_head.weight), so it cannot write; fetch it again, or save it with "
+            "AutoModelForCausalLM",
         )
 
 

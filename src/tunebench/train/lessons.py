@@ -16,7 +16,7 @@ from tunebench.model.causal import AnswerBackend
 from tunebench.model.objectives import Answering, Classifying, Examples, Objective, Writing
 from tunebench.model.scoring import padding_id
 from tunebench.predict.documents import Sequences, WritingEncoder, Written, packed
-from tunebench.predict.prompts import PromptEncoder, open_prompts
+from tunebench.predict.prompts import PromptEncoder, open_prompts, refuse_unfit
 from tunebench.predict.tokenize import Encoded, TextEncoder
 from tunebench.recipe.spec import PROMPT_TASKS, TEXT_TASKS, Recipe
 
@@ -64,11 +64,11 @@ def _answering(recipe: Recipe, data: Dataset, folder: Path) -> Lesson:
     base, labels = recipe.base, data.labels
     prompts = open_prompts(folder, base.max_length, base.truncation_side, recipe.asked, labels, recipe.task)
     train = prompts.encode(data.train.texts)
-    _refuse_unfit("train", train)
+    refuse_unfit("train", data.train.ids, train)
     validation = None
     if data.validation:
         encoded = prompts.encode(data.validation.texts)
-        _refuse_unfit("validation", encoded)
+        refuse_unfit("validation", data.validation.ids, encoded)
         validation = _examples(encoded, data.validation, data)
 
     def objective(model: Any) -> Objective:
@@ -83,11 +83,11 @@ def _answering(recipe: Recipe, data: Dataset, folder: Path) -> Lesson:
 def _writing(recipe: Recipe, data: Dataset, folder: Path) -> Lesson:
     assert recipe.base is not None
     encoder = WritingEncoder(folder, recipe.base.max_length)
-    train = encoder.encode(data.train.texts)
-    validation = encoder.encode(data.validation.texts) if data.validation else None
-    for name, written in (("train", train), ("validation", validation)):
-        if written is not None and not written.rows.ids:
-            raise InputError(f"data.{name}", f"no row is left to learn from: each one {written.errors[0]}")
+    written = {name: encoder.encode(rows.texts) for name, rows in data.splits().items()}
+    for name, found in written.items():
+        if not found.rows.ids:  # of the test rows too: nothing could be scored at the end
+            raise InputError(f"data.{name}", f"no row is left: {found.errors[0]}; give others, or raise base.max_length")
+    train, validation = written["train"], written.get("validation")
     rows = packed(train.rows, recipe.base.max_length) if recipe.settings.packing else train.rows
 
     def objective(model: Any) -> Objective:
@@ -104,15 +104,6 @@ def with_answers(prompts: PromptEncoder, asked: Examples) -> Sequences:
 
 def _examples(encoded: Encoded, rows: Rows, data: Dataset) -> Examples:
     return Examples(encoded.ids, data.labels.ids(rows.labels))
-
-
-def _refuse_unfit(split: str, encoded: Encoded) -> None:
-    errors = [f"row {number}: {error}" for number, error in enumerate(encoded.errors or [], 1) if error]
-    if errors:
-        more = [f"… and {len(errors) - 10} more"] if len(errors) > 10 else []
-        raise InputError(
-            f"data.{split}", [*errors[:10], *more, "raise base.max_length, or shorten what is not the row's own text"]
-        )
 
 
 def _lost(written: Written, max_length: int) -> list[str]:
