@@ -280,6 +280,6 @@ def test_test_rows_of_which_none_can_be_scored_are_refused_before_training(folde
     long = [line for line in (folder / "chats.jsonl").read_text("utf-8").splitlines() if "the plot the plot" in line]
     (folder / "long.jsonl").write_text("\n".join(long) + "\n", encoding="utf-8")
     said: list[Event] = []
-    with pytest.raises(InputError, match="data.test: no row is left: no answer is left within 60 tokens"):
+    with pytest.raises(InputError, match=r"data\.test: no row is left: no answer is left within 60 tokens"):
         train(folder, write(folder, "nothing", "instruction", {"train": "chats.jsonl", "test": "long.jsonl"}), said)
     assert not any(isinstance(event, Step) for event in said)

@@ -25,6 +25,11 @@ from tunebench.runs.run import Run
 draw_curves = curves.draw_curves
 TABLE = "test_hostile_input.py::test_a_table_just_works_or_is_refused_with_words"
 BASE = "test_bases.py::test_an_unsound_base_is_refused_before_anything_is_begun"
+PROMPT = "test_hostile_prompts.py::test_settings_that_cannot_work_are_refused_before_anything_is_begun"
+DATA = "test_hostile_prompts.py::test_data_that_teach_nothing_are_refused_before_anything_is_begun"
+CHAT = "test_hostile_prompts.py::test_a_chat_template_that_does_not_do_is_refused"
+CHAIN = "test_hostile_decoders.py::test_stages_that_cannot_follow_each_other_are_refused_before_anything_is_begun"
+VERB = "test_hostile_decoders.py::test_what_a_run_cannot_do_is_refused"
 RECIPE = "test_hostile_places.py::test_an_unsound_recipe_is_refused_in_few_words"
 TESTED: dict[str, str] = {
     "a byte order mark": f"{TABLE}[a byte order mark]",
@@ -57,6 +62,33 @@ TESTED: dict[str, str] = {
     "a full disk, told by the libraries": "test_hostile_places.py::test_a_library_that_cannot_write_is_explained",
     "a full disk elsewhere": "test_hostile_places.py::test_an_output_that_cannot_be_written_leaves_the_older_one",
     "a read-only runs folder": "test_hostile_places.py::test_a_read_only_runs_folder_is_told",
+    "a template naming a missing column": f"{PROMPT}[a place that no row has]",
+    "a template longer than the context": f"{PROMPT}[a template of 200,000 characters]",
+    "label words that share their first token": f"{PROMPT}[label words that begin alike]",
+    "label words that no text is written with": f"{PROMPT}[a special token as label word]",
+    "options that are missing": f"{PROMPT}[a column of options that is missing]",
+    "options that are repeated": f"{DATA}[an option twice]",
+    "options that are empty": f"{DATA}[an empty option]",
+    "an answer outside the options": f"{DATA}[an answer outside the options]",
+    "an answer written as text": f"{DATA}[an answer written as text]",
+    "a question longer than the context": f"{DATA}[a question longer than the context]",
+    "a passage longer than the context": "test_hostile_decoders.py::test_of_questions_only_the_passage_is_cut_and_what_does_not_fit_carries_its_error",
+    "a corpus of one document": f"{DATA}[one document]",
+    "a document of five million characters": "test_hostile_prompts.py::test_a_document_of_five_million_characters_takes_seconds_whatever_it_holds",
+    "a file that is not JSON": f"{DATA}[no JSON]",
+    "lone surrogates in a prompt": f"{PROMPT}[a template with half a character]",
+    "lone surrogates in a question": f"{DATA}[half a question]",
+    "lone surrogates in a document": f"{DATA}[half a document]",
+    "lone surrogates in a conversation": f"{DATA}[half a message]",
+    "a base without a chat template": f"{PROMPT}[a base without a chat template]",
+    "a chat template that is hostile": f"{CHAT}[that fills the memory]",
+    "an encoder that is to write": f"{PROMPT}[an encoder that is to write]",
+    "a decoder without its output layer": f"{PROMPT}[a decoder without its output layer]",
+    "a merge target of another shape": "test_hostile_decoders.py::test_what_has_another_shape_is_not_merged",
+    "a stage edited after it ran": "test_stages.py::test_a_finished_stage_that_was_edited_is_refused_and_with_force_done_anew",
+    "a stage that is a path": f"{CHAIN}[a stage that is a path]",
+    "texts that look like a prompt": "test_hostile_decoders.py::test_texts_that_look_like_a_prompt_are_texts",
+    "a run asked for what it has not": f"{VERB}[answers to a run without labels]",
     "nothing is lost": "test_hostile_input.py::test_files_beside_the_input_stay_as_they_are_when_all_goes_well",
 }
 

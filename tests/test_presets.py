@@ -18,6 +18,7 @@ from tunebench.events import Evaluated, Event, Step
 from tunebench.model import bundle
 from tunebench.model.methods import trainable_state
 from tunebench.recipe.load import load_any, load_recipe, presets
+from tunebench.recipe.prompt import TEMPLATES
 from tunebench.recipe.resolve import flatten, resolve
 from tunebench.recipe.stages import StagedRecipe
 
@@ -61,7 +62,7 @@ LLAMA: dict[str, Any] = {
     "task": "prompt-classification",
     "base.model": "meta-llama/Meta-Llama-3-8B-Instruct",
     "base.max_length": 512,
-    "prompt.template": "imdb-review",
+    "prompt.template": TEMPLATES["imdb-review"].text,
     "prompt.decode": "score",
     "prompt.label_words.neg": "negative",
     "prompt.label_words.pos": "positive",
@@ -169,7 +170,7 @@ STAGES: dict[str, dict[str, Any]] = {
         "data.train.answer": "正確答案",
         "data.predict.question": "題幹",
         "data.predict.choices": ["選項1", "選項2", "選項3", "選項4"],
-        "prompt.template": "choose-zh",
+        "prompt.template": TEMPLATES["choose-zh"].text,
         "method.r": 16,
         "method.lora_alpha": 32,
         "method.lora_dropout": 0.1,

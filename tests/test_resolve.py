@@ -24,7 +24,7 @@ def recipe(kind: str = "lora", *, pooling: str = "cls", **changes: Any) -> Recip
         "train": {"max_steps": 3},
     }
     for key, value in changes.items():
-        settings[key] = {**settings[key], **value} if isinstance(value, dict) else value
+        settings[key] = {**settings.get(key, {}), **value} if isinstance(value, dict) else value
     return validate({key: value for key, value in settings.items() if value is not None}, "r.yaml")
 
 

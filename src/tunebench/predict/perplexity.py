@@ -33,7 +33,9 @@ class Losses:
         kept = self.tokens > 0
         if not kept.any():
             why = next(filter(None, self.errors), "there is none")
-            raise InputError("the texts to score", f"none of {len(kept):,} can be scored: {why}; give others, or raise base.max_length")
+            raise InputError(
+                "the texts to score", f"none of {len(kept):,} can be scored: {why}; give others, or raise base.max_length"
+            )
         sums, tokens, characters = self.sums[kept], self.tokens[kept], self.characters[kept]
         return {
             "n": len(sums),
