@@ -87,7 +87,7 @@ def answers(reviews: Reviews, args: argparse.Namespace) -> dict[str, Any]:
         sides: dict[str, Callable[[Sequence[str]], list[int | None]]] = {
             "generate": lambda texts, r=recipe: _by_hand(model, tokenizer, folder, r, texts),
             "score": lambda texts, r=recipe: _scored(make_scorer(model, r, folder, LABELS), texts),
-            "score int8": lambda texts, r=recipe: _scored(make_scorer(small, r, folder, LABELS), texts),
+            "score int8": lambda texts, r=recipe: _scored(make_scorer(small, r, folder, LABELS, batch_size=1), texts),
         }
         rates, given = _take_turns(sides, [[reviews.texts[i] for i in draw] for draw in _draws(usual, args)], name)
         flips = sum(one != other for one, other in zip(given["score"], given["score int8"], strict=True))

@@ -215,7 +215,7 @@ def test_data_that_teach_nothing_are_refused_before_anything_is_begun(name: str,
     refused(capsys, 2, fault, "train", write(settings_of(bases, kind, data={"train": file})))
 
 
-def test_a_document_of_five_million_characters_takes_seconds_whatever_it_holds(bases: Path, capsys: Capture) -> None:
+def test_a_document_of_five_million_characters_takes_seconds(bases: Path, capsys: Capture) -> None:
     cleaned = {"html": "strip", "urls": "drop", "paragraph_numbers": "drop", "punctuation": "normalize"}
     cleaned |= {"min_chars": 1, "max_chars": 2048, "deduplicate": True}
     recipe = write(settings_of(bases, "write", data={"train": "h.jsonl", "clean": cleaned}))

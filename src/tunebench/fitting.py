@@ -279,7 +279,8 @@ def scored_items(run: Run) -> list[Item]:
     kept, recipe = run.path / "predictions.parquet", run.recipe
     source = recipe.data.source("test") or recipe.data.source("train")
     if not kept.is_file() or source is None:
-        return _proof_items(recipe, dataset.bind(recipe.data, recipe.seed, hub_data.locator(recipe.data), task=recipe.task))
+        asked = recipe.data.model_copy(update={"predict": None})  # which may be gone by now
+        return _proof_items(recipe, dataset.bind(asked, recipe.seed, hub_data.locator(asked), task=recipe.task))
     labels, reading = LabelMap.from_dict(run.manifest["labels"]), reading_of(recipe.data, source, recipe.task)
     return _spread(recipe, predictions.kept_items(readers.open_table(kept), reading, labels))
 

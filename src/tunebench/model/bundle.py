@@ -152,7 +152,8 @@ def open_scorer(
     folder = run.weights if form == "saved" else run.path / form
     tokenizer = folder if (folder / "tokenizer.json").is_file() else base_folder(recipe.base)
     model = load_saved(run, form, dequantized=dequantized)
-    model = to_int8(model) if int8 else model
+    if int8:
+        model, batch_size = to_int8(model), 1  # what padding does to the last bit, rounding makes visible
     return make_scorer(model, recipe, tokenizer, LabelMap.from_dict(run.manifest["labels"]), batch_size)
 
 

@@ -1,7 +1,8 @@
 """Linear layers in 8-bit integers on a CPU: weights by output channel, activations by token, sums in 32 bits.
 
-Every token has a scale of its own (as in LLM.int8(), Dettmers et al. 2022, arXiv 2208.07339), so neighbours in a batch
-change nothing; torch's own dynamic quantization has one scale for a whole batch, and would break that law.
+Every token has a scale of its own (as in LLM.int8(), Dettmers et al. 2022, arXiv 2208.07339); torch's own dynamic
+quantization has one for a whole batch. Still a last bit that padding changes may round another way and grow from layer to
+layer, so rows are computed alone (docs/decisions/0020).
 """
 
 from __future__ import annotations

@@ -28,6 +28,8 @@ def can_stream(base: Path, adapter: Path) -> bool:
     config = _read(adapter / "adapter_config.json")
     if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none" or any(config.get(key) for key in _UNLIKE_LORA):
         return False
+    if any(not name.endswith((".lora_A.weight", ".lora_B.weight")) for name in load_file(adapter / "adapter_model.safetensors")):
+        return False  # an embedding's update has a shape of its own
     held = set(_files(base))
     return all(f"{module}.weight" in held for module in _updates(adapter))
 

@@ -177,11 +177,13 @@ def _usage(run: Run, place: str, *, merged: bool) -> str:
     base = run.recipe.base
     assert base is not None
     kind, causal = _CLASSES[pooling_of(run.recipe)], run.recipe.task in CAUSAL_TASKS
-    adapter = run.recipe.method.kind in ADAPTERS and not merged
+    adapter, untrained = run.recipe.method.kind in ADAPTERS and not merged, run.recipe.method.kind == "zero-shot"
     lines = ["import torch", f"from transformers import {kind}, PreTrainedTokenizerFast"]
     if adapter:
         lines = [*lines, "from peft import PeftModel", "", *_base_lines(run, kind)]
         lines += [f'model = PeftModel.from_pretrained(base, "{place}").eval()']
+    elif untrained:
+        lines += ["", *_base_lines(run, kind), "model = base.eval()"]
     else:
         lines += ["", f'model = {kind}.from_pretrained("{place}").eval()']
     # AutoTokenizer builds some architectures' tokenizers anew (Qwen 2), by other rules than those of an unusual base
