@@ -20,6 +20,7 @@ from tunebench.training import TORCH_INT8, open_scorer
 TEXTS = ["good film", "a dull flat and very cold plot with a tired actor", "warm", "the story is bright and funny"]
 
 
+@torch.no_grad()
 def test_a_layer_is_within_its_rounding_of_the_exact_one() -> None:
     torch.manual_seed(0)
     layer, states = nn.Linear(48, 32), torch.randn(3, 5, 48) * torch.tensor([1.0, 30.0, 0.01])[:, None, None]
@@ -38,11 +39,8 @@ def test_a_row_gets_the_same_answer_whatever_stands_beside_it(folder: Path, trai
     assert all(np.array_equal(scorer.score([text]).logits[0], row) for text, row in zip(TEXTS, together, strict=True))
     difference = np.abs(scorer.score(TEXTS).probabilities - exact.score(TEXTS).probabilities).max()
     assert 0 < difference < 0.1
-    layers = [
-        name
-        for name, module in bundle.open_scorer(run, int8=True).backend.model.named_modules()
-        if isinstance(module, Int8Linear)
-    ]  # type: ignore[attr-defined]
+    model = bundle.open_scorer(run, int8=True).backend.model  # type: ignore[attr-defined]
+    layers = [name for name, module in model.named_modules() if isinstance(module, Int8Linear)]
     assert len(layers) == 14, "seven in each of two layers, with the adapter folded in"
 
 
