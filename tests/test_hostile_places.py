@@ -31,6 +31,7 @@ CHAT = "test_hostile_prompts.py::test_a_chat_template_that_does_not_do_is_refuse
 CHAIN = "test_hostile_decoders.py::test_stages_that_cannot_follow_each_other_are_refused_before_anything_is_begun"
 VERB = "test_hostile_decoders.py::test_what_a_run_cannot_do_is_refused"
 RECIPE = "test_hostile_places.py::test_an_unsound_recipe_is_refused_in_few_words"
+DECODERS = "test_hostile_decoders.py"
 TESTED: dict[str, str] = {
     "a byte order mark": f"{TABLE}[a byte order mark]",
     "cp1252": f"{TABLE}[Windows text]",
@@ -72,7 +73,7 @@ TESTED: dict[str, str] = {
     "an answer outside the options": f"{DATA}[an answer outside the options]",
     "an answer written as text": f"{DATA}[an answer written as text]",
     "a question longer than the context": f"{DATA}[a question longer than the context]",
-    "a passage longer than the context": "test_hostile_decoders.py::test_only_the_passage_is_cut_and_a_question_that_is_too_long_says_so",
+    "a passage longer than the context": f"{DECODERS}::test_only_the_passage_is_cut_and_a_question_that_is_too_long_says_so",
     "a corpus of one document": f"{DATA}[one document]",
     "a document of five million characters": "test_hostile_prompts.py::test_a_document_of_five_million_characters_takes_seconds",
     "a file that is not JSON": f"{DATA}[no JSON]",
