@@ -183,7 +183,7 @@ def test_texts_that_look_like_a_prompt_are_texts(backend: str, shelf: Path, caps
     assert table["probability_positive"][2] == pytest.approx(table["probability_positive"][3], abs=1e-6)
 
 
-def test_only_the_passage_is_cut_and_a_question_that_is_too_long_says_so(shelf: Path, capsys: Capture) -> None:
+def test_only_the_passage_is_cut_and_long_questions_say_so(shelf: Path, capsys: Capture) -> None:
     rows = asked(4)
     rows[1]["passage"] = rows[2]["question"] = LONG
     rows[3]["b"] = " "

@@ -73,7 +73,7 @@ TESTED: dict[str, str] = {
     "an answer outside the options": f"{DATA}[an answer outside the options]",
     "an answer written as text": f"{DATA}[an answer written as text]",
     "a question longer than the context": f"{DATA}[a question longer than the context]",
-    "a passage longer than the context": f"{DECODERS}::test_only_the_passage_is_cut_and_a_question_that_is_too_long_says_so",
+    "a passage longer than the context": f"{DECODERS}::test_only_the_passage_is_cut_and_long_questions_say_so",
     "a corpus of one document": f"{DATA}[one document]",
     "a document of five million characters": "test_hostile_prompts.py::test_a_document_of_five_million_characters_takes_seconds",
     "a file that is not JSON": f"{DATA}[no JSON]",
