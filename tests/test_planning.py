@@ -318,10 +318,11 @@ def test_smaller_batches_are_found_by_the_same_arithmetic(world: World, tmp_path
 
 def test_a_finished_run_says_how_far_off_its_plan_was(world: World, warm: None, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path / "planned.yaml", data=world.data, base=world.bases["bert"], method=METHODS["lora"])
-    plain = jobs.train(str(recipe), [], tmp_path / "before", lambda event: None).as_dict()
+    own = ["seed=91"]  # which no other test plans
+    plain = jobs.train(str(recipe), own, tmp_path / "before", lambda event: None).as_dict()
     assert "plan" not in plain["metrics"]
-    jobs.plan(str(recipe), [], tmp_path / "runs", {}, lambda line: None, timed=False)
-    found = jobs.train(str(recipe), [], tmp_path / "runs", lambda event: None).as_dict()
+    jobs.plan(str(recipe), own, tmp_path / "runs", {}, lambda line: None, timed=False)
+    found = jobs.train(str(recipe), own, tmp_path / "runs", lambda event: None).as_dict()
     assert found["metrics"]["plan"]["peak_memory_bytes"]["ratio"] > 0
     assert "memory" in trained_and_planned(found).splitlines()[-1]
     assert len(trained_and_planned(plain).splitlines()) == 1

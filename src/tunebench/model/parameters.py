@@ -26,7 +26,7 @@ from tunebench.model.tasks import MODEL_CLASSES
 from tunebench.recipe.adapters import Adapter
 from tunebench.recipe.architectures import ARCHITECTURES
 from tunebench.recipe.methods import BASELINES, Method
-from tunebench.recipe.resolve import resolve_method
+from tunebench.recipe.resolve import CAUSAL, resolve_method
 
 _ADAPTER = "adapter"
 # The first part of a name that fits decides; the order is also that of the table.
@@ -137,11 +137,12 @@ def parameter_table(model_name: str, method: Method, pooling: str = "cls", num_l
 
 
 def _build(base: Described, pooling: str, num_labels: int) -> PreTrainedModel:
-    if pooling == "none":
+    if pooling == CAUSAL:
         decoder: PreTrainedModel = AutoModelForCausalLM.from_config(base.config)
         return decoder
-    if pooling not in MODEL_CLASSES:
-        raise InputError("base.pooling", f"expected {' or '.join(MODEL_CLASSES)}, found {pooling!r}")
+    known = [name for name in MODEL_CLASSES if name != CAUSAL]
+    if pooling not in known:
+        raise InputError("base.pooling", f"expected {' or '.join(known)}, found {pooling!r}")
     base.config.num_labels = num_labels
     encoder: PreTrainedModel = MODEL_CLASSES[pooling].from_config(base.config)
     return encoder

@@ -80,7 +80,7 @@ def memory_needs(
     training = training_terms(recipe, found, work.largest_batch) if found.trainable else [weights_term(recipe, found)]
     model = [term for term in training if term.name in ("weights", "adapter")]
     kernels = Term("kernels", KERNELS * work.shapes, f"{work.shapes} sizes of micro-batches x {KERNELS // 10**6} MB")
-    parts = {"training": training if gpu or not found.trainable else [*training, kernels], "proving": [*model, *_again(model)]}
+    parts = {"training": training if gpu or not found.trainable else [*training, kernels], "proving": _again(model)}
     beside: list[Term] = []
     if merge:
         whole = Term("merged", FLOAT32 * found.total, f"{found.total:,} x 4 bytes: folded in float32")
