@@ -35,7 +35,7 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("1.data.validation", None, "stages.sft.data.validation: needed to choose the best checkpoint"),
     ("1.data.predict", {"fraction": 0.1}, "stages.sft.data.predict: expected a file, or {file: …}"),
     ("1.name", None, "stages.2.name: missing; name of the stage"),
-    ("1.name", "../x", "stages.../x.name: expected letters, digits"),
+    ("1.name", "../x", "stages.2.name: expected letters, digits"),
     ("1.name", "CPT", "stages: names are folders, give each stage its own; found twice: CPT, cpt"),
     ("1.name", "s" * 97, f"stages.{'s' * 97}.name: the run's name, <recipe>-<stage>, has 102 characters"),
     ("1", "sft", "stages.2: expected settings, found 'sft'"),

@@ -213,9 +213,9 @@ def test_a_gradient_that_is_no_number_and_a_loss_that_stays_up_stop_the_training
 
 def test_heavy_labels_raise_the_loss_and_are_no_divergence(world: World, tmp_path: Path) -> None:
     heavy = session_of(world, tmp_path, train={"class_weight": {"positive": 19.0}, "max_steps": 2 * PATIENCE}).job
-    assert heavy.loss_of_guessing == pytest.approx(10 * math.log(2))
+    assert heavy.objective.loss_of_guessing == pytest.approx(10 * math.log(2))
     balanced = session_of(world, tmp_path, train={"class_weight": "balanced"}).job
-    assert balanced.loss_of_guessing == pytest.approx(math.log(2))
+    assert balanced.objective.loss_of_guessing == pytest.approx(math.log(2))
     assert sum(isinstance(event, Step) for event in fit(heavy)) == 2 * PATIENCE
 
 

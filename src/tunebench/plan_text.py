@@ -34,7 +34,7 @@ def outcome_text(compared: Mapping[str, Any] | None) -> str | None:
 def trained_and_planned(found: dict[str, Any]) -> str:
     """What ``train`` prints at its end, with how far off the plan was, where one was made."""
     runs = found.get("stages") or [found]
-    outcomes = [(run["run"], outcome_text(run["metrics"].get("plan"))) for run in runs]
+    outcomes = [(run["run"], outcome_text(run["metrics"].get("plan"))) for run in runs if not run["already_finished"]]
     told = [f"{name}: {text}" if len(runs) > 1 else text for name, text in outcomes if text]
     return "\n".join([trained_text(found), *told])
 
