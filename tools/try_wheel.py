@@ -34,10 +34,13 @@ class Trial:
 
 
 def is_schema(text: str) -> bool:
+    """Recipes with stages and without: one of two groups of settings, each with its keys."""
     try:
-        return "properties" in json.loads(text)
-    except json.JSONDecodeError:
+        schema = json.loads(text)
+        groups = [schema["$defs"][kind["$ref"].rpartition("/")[2]]["properties"] for kind in schema["anyOf"]]
+    except (json.JSONDecodeError, KeyError, TypeError):
         return False
+    return len(groups) == 2 and all("name" in group for group in groups) and any("stages" in group for group in groups)
 
 
 TRIALS = (
