@@ -26,7 +26,7 @@ from tunebench.predict.plan import prediction_plan
 from tunebench.predict.scorers import Backend, score_ids
 
 CPU_TOKENS = 2048
-"""Padded tokens that a CPU computes at once in training: more are no faster there, and need more memory (docs/lab-log.md)."""
+"""Padded tokens that a CPU computes at once in training; what that does to memory stands in docs/lab-log.md."""
 TRAIN_SAMPLE = 128
 """Training rows scored without dropout at every evaluation: the train curve that the validation curve compares with."""
 
@@ -155,64 +155,10 @@ class Classifying:
         return labels_evaluated(backend, self.train, self.validation, self.num_labels, self.positive_id, batch_size)
 
 
-@dataclass(frozen=True)
-class Answering:
-    """A causal language model that answers a prompt: the loss is on the answer's tokens alone.
-
-    ``train`` are prompts with their answers, ``prompts`` the same without, and ``validation`` prompts with label ids;
-    ``backend`` scores every answer.
-    """
+class _LearnsTokens:
+    """What objectives have in common whose rows are sequences with tokens to be predicted."""
 
     train: Sequences
-    prompts: Examples
-    validation: Examples | None
-    backend: AnswerBackend
-    positive_id: int | None
-    vocabulary: int
-
-    @functools.cached_property
-    def lengths(self) -> list[int]:
-        """Tokens per training row."""
-        return self.train.lengths
-
-    @functools.cached_property
-    def items(self) -> list[int]:
-        """Tokens of the answer per row."""
-        return self.train.counts
-
-    @property
-    def loss_of_guessing(self) -> float:
-        """Mean loss of a token when every one has the same probability."""
-        return math.log(self.vocabulary)
-
-    @property
-    def validated(self) -> bool:
-        """Say whether there are validation rows."""
-        return self.validation is not None
-
-    def at_once(self, rows: Sequence[int], device: torch.device) -> list[list[int]]:
-        """As many rows as a CPU is as fast with, so that a batch needs no more memory than that."""
-        return _parts(self.train, rows, device)
-
-    def loss(self, model: nn.Module, rows: Sequence[int], device: torch.device) -> Loss:
-        """Cross-entropy of the answers' tokens."""
-        return _sequence_loss(model, self.train, rows, self.backend.pad_id, device)
-
-    def evaluate(self, model: nn.Module, batch_size: int) -> Evaluation:
-        """Loss and scores of the answers as they are scored in predictions."""
-        assert self.validation is not None
-        self.backend.forget()
-        number = len(self.backend.answers)
-        return labels_evaluated(self.backend, self.prompts, self.validation, number, self.positive_id, batch_size)
-
-
-@dataclass(frozen=True)
-class Writing:
-    """Language modeling and instructions: the loss is on tokens, and nothing is labelled."""
-
-    train: Sequences
-    validation: Sequences | None
-    pad_id: int
     vocabulary: int
 
     @functools.cached_property
@@ -230,14 +176,59 @@ class Writing:
         """Mean loss of a token when every one has the same probability."""
         return math.log(self.vocabulary)
 
+    def at_once(self, rows: Sequence[int], device: torch.device) -> list[list[int]]:
+        """On a CPU so many rows at a time that a batch of long ones needs no more memory than ``CPU_TOKENS`` do."""
+        if device.type != "cpu":
+            return [list(rows)]
+        plan = prediction_plan([len(self.train.ids[row]) for row in rows], len(rows), CPU_TOKENS)
+        return [[rows[place] for place in places] for places in plan]
+
+
+@dataclass(frozen=True)
+class Answering(_LearnsTokens):
+    """A causal language model that answers a prompt: the loss is on the answer's tokens alone.
+
+    ``train`` are prompts with their answers, ``prompts`` the same without, and ``validation`` prompts with label ids;
+    ``backend`` scores every answer.
+    """
+
+    train: Sequences
+    prompts: Examples
+    validation: Examples | None
+    backend: AnswerBackend
+    positive_id: int | None
+    vocabulary: int
+
     @property
     def validated(self) -> bool:
         """Say whether there are validation rows."""
         return self.validation is not None
 
-    def at_once(self, rows: Sequence[int], device: torch.device) -> list[list[int]]:
-        """As many rows as a CPU is as fast with, so that a batch needs no more memory than that."""
-        return _parts(self.train, rows, device)
+    def loss(self, model: nn.Module, rows: Sequence[int], device: torch.device) -> Loss:
+        """Cross-entropy of the answers' tokens."""
+        return _sequence_loss(model, self.train, rows, self.backend.pad_id, device)
+
+    def evaluate(self, model: nn.Module, batch_size: int) -> Evaluation:
+        """Loss and scores of the answers as they are scored in predictions."""
+        assert self.validation is not None
+        self.backend.forget()
+        number = len(self.backend.answers)
+        return labels_evaluated(self.backend, self.prompts, self.validation, number, self.positive_id, batch_size)
+
+
+@dataclass(frozen=True)
+class Writing(_LearnsTokens):
+    """Language modeling and instructions: the loss is on tokens, and nothing is labelled."""
+
+    train: Sequences
+    validation: Sequences | None
+    pad_id: int
+    vocabulary: int
+
+    @property
+    def validated(self) -> bool:
+        """Say whether there are validation rows."""
+        return self.validation is not None
 
     def loss(self, model: nn.Module, rows: Sequence[int], device: torch.device) -> Loss:
         """Cross-entropy of the tokens to be predicted."""
@@ -279,13 +270,6 @@ def _label_scores(
     loss = float(classification_loss(torch.from_numpy(logits).double(), torch.tensor(examples.labels))) / len(examples.labels)
     predicted = [int(i) for i in logits.argmax(axis=1)]
     return {"loss": loss, **selection_scores(examples.labels, predicted, num_labels, positive_id)}, len(set(predicted))
-
-
-def _parts(train: Sequences, rows: Sequence[int], device: torch.device) -> list[list[int]]:
-    if device.type != "cpu":
-        return [list(rows)]
-    plan = prediction_plan([len(train.ids[row]) for row in rows], len(rows), CPU_TOKENS)
-    return [[rows[place] for place in places] for places in plan]
 
 
 def _sequence_loss(model: nn.Module, train: Sequences, rows: Sequence[int], pad_id: int, device: torch.device) -> Loss:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -42,8 +43,8 @@ def _losses(model: nn.Module, states: Tensor, targets: Tensor) -> Tensor:
     parts = zip(states.split(size), targets.split(size), strict=True)
     if len(states) <= size or not torch.is_grad_enabled():
         return torch.cat([chunk(part, wanted) for part, wanted in parts])
-    kept = {"use_reentrant": False, "preserve_rng_state": False}
-    return torch.cat([checkpoint(chunk, part, wanted, **kept) for part, wanted in parts])  # type: ignore[arg-type]
+    again = functools.partial(checkpoint, chunk, use_reentrant=False, preserve_rng_state=False)
+    return torch.cat([again(part, wanted) for part, wanted in parts])
 
 
 def _restarting(segments: Sequence[Sequence[int]], width: int, device: torch.device) -> Tensor:
