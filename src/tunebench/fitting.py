@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 Watch = Callable[[Event], None]
 PROOF_CHARACTERS = 20_000
-"""About how much text a proof of a causal language model compares: half a minute for one of 135 M weights on two cores."""
+"""About how much text a proof of a causal language model compares, each side of it once."""
 
 
 def need_train_extra() -> None:

@@ -61,11 +61,11 @@ def measure(recipe: Recipe, begun: float) -> dict[str, Any]:
     """Train for a few steps; ``begun`` is when whoever asks began to wait."""
     import torch  # noqa: PLC0415 - in the child only
 
-    from tunebench.data import dataset  # noqa: PLC0415
-    from tunebench.runs import hub_data  # noqa: PLC0415
-    from tunebench.train.loop import fit  # noqa: PLC0415
-    from tunebench.train.precision import choose_precision  # noqa: PLC0415
-    from tunebench.train.session import prepare  # noqa: PLC0415
+    from tunebench.data import dataset  # noqa: PLC0415 - in the child only
+    from tunebench.runs import hub_data  # noqa: PLC0415 - in the child only
+    from tunebench.train.loop import fit  # noqa: PLC0415 - in the child only
+    from tunebench.train.precision import choose_precision  # noqa: PLC0415 - in the child only
+    from tunebench.train.session import prepare  # noqa: PLC0415 - in the child only
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     data = dataset.bind(recipe.data, recipe.seed, hub_data.locator(recipe.data), task=recipe.task)
