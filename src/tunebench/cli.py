@@ -6,30 +6,17 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from tunebench import __version__
+from tunebench.cli_compare import compare
+from tunebench.cli_export import merge, push
 from tunebench.errors import GateFailed, Interrupted, TunebenchError
+from tunebench.options import BACKEND, JSON, RUNS, SET, show
 
 NEWLINE = "\n"
-RUNS = click.option(
-    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder with the run directories."
-)
-BACKEND = click.option(
-    "--backend",
-    type=click.Choice(["torch", "torch-int8"]),
-    default="torch",
-    show_default=True,
-    help="What computes: the model as it was scored, or with 8-bit linear layers on a CPU, which is faster and not the same.",
-)
-JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object or list instead of text.")
-SET = click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, such as method.r=16. May be repeated."
-)
 
 
 def main() -> None:
@@ -55,11 +42,6 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; a training goes on where it was by the same command", err=True)
         sys.exit(130)
-
-
-def show(value: Any, as_json: bool, as_text: Callable[[Any], str]) -> None:
-    """Print a result, for programs or for people."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False) if as_json else as_text(value))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -169,54 +151,6 @@ def predict(
             + "".join(f"\n{remark}" for remark in found["remarks"])
         ),
     )
-
-
-@commands.command(short_help="Fold a run's adapter into its base, with proof.")
-@click.argument("run")
-@RUNS
-@JSON
-def merge(run: str, runs: Path, as_json: bool) -> None:
-    """Fold RUN's adapter into its base: a plain transformers folder, proved to give the same logits."""
-    from tunebench import jobs
-    from tunebench.terminal import Progress
-
-    show(jobs.merge(run, runs, Progress(1)), as_json, lambda found: f"{found['merged']} is ready")
-
-
-@commands.command(short_help="Upload a run's model to the model hub.")
-@click.argument("run")
-@click.argument("repository")
-@click.option("--merged", is_flag=True, help="Push merged/, the whole model, instead of the adapter.")
-@click.option("--private", is_flag=True, help="Make the repository a private one, where it is new.")
-@click.option("--revision", help="Branch to push to; made where it is new.")
-@RUNS
-@JSON
-def push(run: str, repository: str, merged: bool, private: bool, revision: str | None, runs: Path, as_json: bool) -> None:
-    """Upload RUN's saved model with its card to REPOSITORY (such as my-name/my-model) on the hub of HF_ENDPOINT."""
-    from tunebench import jobs
-
-    done = jobs.push(run, runs, repository, merged=merged, private=private, revision=revision)
-    for warning in done["warnings"]:
-        click.echo(f"warning: {warning}", err=True)
-    show(done, as_json, lambda found: f"{found['url']} holds {', '.join(found['files'])} (commit {found['commit']})")
-
-
-@commands.command(short_help="Train several recipes and print one table.")
-@click.argument("recipes", nargs=-1, required=True)
-@click.option(
-    "--output", type=click.Path(path_type=Path), default=Path("comparison"), show_default=True, help="Folder for comparison.csv."
-)
-@RUNS
-@JSON
-def compare(recipes: tuple[str, ...], output: Path, runs: Path, as_json: bool) -> None:
-    """Train RECIPES that are not trained yet, and print one table of all of them."""
-    from tunebench import jobs
-    from tunebench.compare.table import as_text
-
-    rows = jobs.compare(recipes, runs, output, lambda line: click.echo(line, err=True))
-    show(rows, as_json, as_text)
-    if not as_json:
-        click.echo(f"\n{output / 'comparison.csv'}\nruns: " + " ".join(row["path"] for row in rows))
 
 
 @commands.command("runs", short_help="List the run directories.")
@@ -359,6 +293,9 @@ def starter(as_json: bool) -> None:
         ),
     )
 
+
+for command in (compare, merge, push):
+    commands.add_command(command)
 
 if __name__ == "__main__":
     main()

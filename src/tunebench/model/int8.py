@@ -35,7 +35,7 @@ class Int8Linear(nn.Module):
         """States ``(…, in)`` to ``(…, out)``, both float32."""
         flat = states.reshape(-1, states.shape[-1])
         scale = flat.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / LEVELS
-        found = torch._int_mm((flat / scale).round().to(torch.int8), self.weight).float().mul_(scale).mul_(self.scale)
+        found = torch._int_mm((flat / scale).round_().to(torch.int8), self.weight).float().mul_(scale).mul_(self.scale)
         if self.bias is not None:
             found += self.bias
         return found.reshape(*states.shape[:-1], found.shape[-1])
