@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tiny import BAD, FILLER, GOOD, write_base, write_csv
 from tunebench import jobs
 from tunebench.errors import InputError
 from tunebench.events import Event, Proved, Scored, Step, Warned
+from tunebench.predict.prompts import parse_answer
 from tunebench.runs.run import Run
 
 LORA = {"kind": "lora", "r": 4, "lora_alpha": 8, "lora_dropout": 0.1}
@@ -206,7 +208,9 @@ def test_rows_to_answer_are_answered_into_a_file_for_graders(folder: Path, warm:
     assert run.metrics["answers"]["rows"] == 40
 
 
-def test_generated_answers_that_name_no_label_are_counted_as_wrong(folder: Path, warm: None) -> None:
+def test_generated_answers_that_name_no_label_are_counted_as_wrong(
+    folder: Path, warm: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     generate = PROMPT | {"decode": "generate"}
     run = train(
         folder, write(folder, "written", "prompt-classification", TASKS["prompt-classification"]["data"], prompt=generate)
@@ -217,6 +221,21 @@ def test_generated_answers_that_name_no_label_are_counted_as_wrong(folder: Path,
     assert test["invalid"] == table["predicted"].count(None)
     right = sum(expected == found for expected, found in zip(table["label"], table["predicted"], strict=True))
     assert test["accuracy"]["value"] == pytest.approx(right / len(table["predicted"]))
+    words = run.manifest["prompt"]["words"]
+    for text, found in list(zip(table["text"], table["predicted"], strict=True))[:3]:
+        named = parse_answer(written_by_card(run, text, monkeypatch), words, "prompt-classification")
+        assert (None if named is None else run.manifest["labels"]["names"][named]) == found
+
+
+def written_by_card(run: Run, text: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the lines of the model card write, run as they stand, about a text of ours."""
+    block = re.search(r"```python\n(.*?)```", (run.weights / "README.md").read_text("utf-8"), re.DOTALL)
+    assert block is not None
+    assert '"a text"' in block[1]
+    monkeypatch.chdir(run.path)
+    space: dict[str, Any] = {}
+    exec(block[1].replace('"a text"', repr(text)), space)
+    return str(space["answer"])
 
 
 def test_the_same_command_again_does_nothing(folder: Path, trained: Callable[..., Run]) -> None:

@@ -276,6 +276,7 @@ def test_a_damaged_run_is_listed_as_damaged_beside_sound_ones(name: str, content
         "base": "bert-base-uncased",
         "method": "lora",
         "accuracy": 0.9,
+        "perplexity": None,
         "best_step": 20,
         "path": "",
     }

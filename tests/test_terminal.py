@@ -8,7 +8,7 @@ import io
 import pytest
 
 from tunebench.events import Noted, Started, Step
-from tunebench.terminal import Progress, clock, language
+from tunebench.terminal import Progress, clock, language, runs_text
 
 STEP = Step(step=3, epoch=0.3, loss=0.7, learning_rate=1e-4, grad_norm=1.0, rows=16, tokens=400, padded_tokens=420, seconds=6.0)
 
@@ -81,3 +81,12 @@ def test_the_language_is_that_of_the_environment(said: dict[str, str], tag: str 
     for name, value in said.items():
         monkeypatch.setenv(name, value)
     assert language() == tag
+
+
+def test_a_list_of_runs_shows_perplexities_only_where_there_are_some() -> None:
+    line = {"run": "a", "status": "finished", "base": "b", "method": "lora", "path": "runs/a", "accuracy": 0.9, "perplexity": None}
+    assert "perplexity" not in runs_text([line])
+    head, first, second = runs_text([line, line | {"run": "c", "accuracy": None, "perplexity": 49.61234}]).splitlines()
+    assert head.split() == ["run", "status", "base", "method", "accuracy", "perplexity", "path"]
+    assert first.split()[4:6] == ["0.9000", "-"]
+    assert second.split()[4:6] == ["-", "49.6123"]

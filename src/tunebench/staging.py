@@ -22,14 +22,16 @@ def train_stages(recipe: StagedRecipe, runs: Path, watch: Watch, command: str, *
     A finished stage of the same settings, data and base is taken as it is; whatever an interrupted one lacks is done, so
     the same command goes on. Raises InputError for a finished stage of other settings; with ``force`` that one goes first.
     """
-    complete = resolved(recipe, rehearse(recipe))
+    rehearsed = rehearse(recipe)
+    complete, first = resolved(recipe, [bound.recipe for bound in rehearsed]), rehearsed[0]
+    del rehearsed  # later stages are bound again, on the weights that are there then
     done: list[Trained] = []
     with open_chain(runs, complete) as chain:
         for number, stage in enumerate(recipe.stages):
             every = stage.train.logging_steps if stage.train else 1
             watch(Staged(number + 1, len(recipe.stages), stage.name, stage.task, every))
-            start = whole_weights(done[-1].run) if done else None
-            done.append(_train_stage(chain, recipe, number, start, watch, command, force=force))
+            bound = _bind_stage(recipe, number, whole_weights(done[-1].run), chain) if done else first
+            done.append(_train_stage(chain, recipe, number, bound, watch, command, force=force))
             if not done[-1].already_finished:
                 chain.record(complete)
                 _release_memory()
@@ -37,10 +39,10 @@ def train_stages(recipe: StagedRecipe, runs: Path, watch: Watch, command: str, *
     return Trained(done[-1].run, all(one.already_finished for one in done), tuple(done))
 
 
-def rehearse(recipe: StagedRecipe) -> list[Recipe]:
+def rehearse(recipe: StagedRecipe) -> list[Bound]:
     """Every stage resolved, its data found and read, on the base of the first one: what is wrong with the last
     stage is told before the first is trained."""
-    return [bind_recipe(stage).recipe for stage in recipe.recipes()]
+    return [bind_recipe(stage) for stage in recipe.recipes()]
 
 
 def resolved(recipe: StagedRecipe, stages: list[Recipe]) -> StagedRecipe:
@@ -55,12 +57,11 @@ def resolved(recipe: StagedRecipe, stages: list[Recipe]) -> StagedRecipe:
 
 
 def _train_stage(
-    chain: Chain, recipe: StagedRecipe, number: int, start: Path | None, watch: Watch, command: str, *, force: bool
+    chain: Chain, recipe: StagedRecipe, number: int, bound: Bound, watch: Watch, command: str, *, force: bool
 ) -> Trained:
     """Train, take over or find finished one stage; at the end its weights are whole where the next one needs them."""
     stage = recipe.stages[number]
     path = chain.stage(stage.name).path
-    bound = _bind_stage(recipe, number, start, path)
     taken = take_over(chain.path.parent, path, bound.recipe, bound.identity)
     if taken:
         watch(Noted(taken))
@@ -73,10 +74,9 @@ def _train_stage(
     return Trained(trained.run, already_finished=False)
 
 
-def _bind_stage(recipe: StagedRecipe, number: int, start: Path | None, path: Path) -> Bound:
-    """A stage ready to become a run. The weights it starts from are named relative to it, as both move together."""
-    if start is None:
-        return bind_recipe(recipe.stage_recipe(number))
+def _bind_stage(recipe: StagedRecipe, number: int, start: Path, chain: Chain) -> Bound:
+    """A later stage ready to become a run. The weights it starts from are named relative to it, as both move together."""
+    path = chain.stage(recipe.stages[number].name).path
     bound = bind_recipe(recipe.stage_recipe(number, os.path.abspath(start)))
     assert bound.base is not None
     return dataclasses.replace(bound, base=bound.base | {"model": os.path.relpath(start, path)})

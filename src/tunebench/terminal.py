@@ -174,9 +174,10 @@ def _test_score(test: dict[str, Any] | None) -> str:
 
 def runs_text(rows: Sequence[dict[str, Any]]) -> str:
     """What ``runs`` prints: a line per run, and below them what is wrong with the damaged ones."""
-    head = ("run", "status", "base", "method", "accuracy", "path")
+    scores = ["accuracy", *(["perplexity"] if any(row["perplexity"] is not None for row in rows) else [])]
+    head = ("run", "status", "base", "method", *scores, "path")
     cells = [
-        tuple("-" if row[key] is None else f"{row[key]:.4f}" if key == "accuracy" else row[key] for key in head) for row in rows
+        tuple("-" if row[key] is None else f"{row[key]:.4f}" if key in scores else row[key] for key in head) for row in rows
     ]
     return "\n".join(
         [columns([head, *cells], right=False), *(printable(row["error"].replace("\n  -", ";")) for row in rows if "error" in row)]

@@ -35,9 +35,18 @@ def asking_lines(run: Run) -> list[str]:
     else:
         lines += ['text = prompt.replace("{text}", "a text")']
     special = "False" if run.recipe.asked.chat else "True"
+    lines += [
+        f'ids = tokenizer(text, add_special_tokens={special})["input_ids"]' + (f" + {asked['lead']}" if asked["lead"] else "")
+    ]
+    if run.recipe.asked.decode == "generate":
+        return [
+            *lines,
+            f"written = model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens={run.recipe.asked.max_new_tokens})",
+            "answer = tokenizer.decode(written[0, len(ids):], skip_special_tokens=True)",
+            f"# the one of {_quoted(asked['words'])} that the answer names; anything else is no valid answer",
+        ]
     return [
         *lines,
-        f'ids = tokenizer(text, add_special_tokens={special})["input_ids"]' + (f" + {asked['lead']}" if asked["lead"] else ""),
         f"answers = {json.dumps(asked['answers'])}  # tokens of {_quoted(asked['words'])}",
         _SCORE,
         "probabilities = torch.stack([score(answer) for answer in answers]).softmax(0)",

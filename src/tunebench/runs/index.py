@@ -79,8 +79,8 @@ def command_name(run: Run | Chain) -> str:
 
 def summary(run: Run | Chain) -> dict[str, Any]:
     """One line about a run for lists; a damaged run says so instead of failing the list."""
-    line = {"run": command_name(run), "status": "damaged", "base": "-", "method": "-", "accuracy": None, "best_step": None}
-    line["path"] = os.path.relpath(run.path)
+    line = {"run": command_name(run), "status": "damaged", "base": "-", "method": "-", "accuracy": None, "perplexity": None}
+    line |= {"best_step": None, "path": os.path.relpath(run.path)}
     try:
         return line | (_of_chain(run) if isinstance(run, Chain) else _of_run(run))
     except TunebenchError as error:
@@ -95,6 +95,7 @@ def _of_chain(chain: Chain) -> dict[str, Any]:
         "base": recipe.base.model,
         "method": f"{len(recipe.stages)} stages",
         "accuracy": served.get("accuracy"),
+        "perplexity": served.get("perplexity"),
     }
 
 
@@ -108,5 +109,6 @@ def _of_run(run: Run) -> dict[str, Any]:
         "base": base.model if base else "-",
         "method": recipe.method.kind,
         "accuracy": test.get("accuracy", {}).get("value"),
+        "perplexity": test.get("perplexity_per_character", {}).get("value"),
         "best_step": stopped.best_step if stopped else None,
     }
