@@ -10,6 +10,8 @@ figure where that lies at an edge (as Brown, Cai and DasGupta 2001 do for propor
 
 All intervals take rows as independent. Rows of one group, such as reviews of one film, are not: there the intervals
 are too narrow. Everything follows from the confusion matrix, so scores can be recomputed from ``predictions.parquet``.
+
+Calibration (``reliability``, ``calibration_error``, ``brier``) needs probabilities: where none were given it is None, never 0.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ import numpy as np
 Z95 = 1.959963984540054
 DRAWS = 2000
 SEED = 20260101
+BINS = 15
+"""Bins of equal width that the calibration error is taken over, those of Guo et al. 2017."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,8 @@ class Score:
         return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
 
 
-def wilson(hits: int, n: int) -> Score:
-    """Proportion ``hits / n`` with Wilson's 95 % score interval; 0 of 0 is 0 within [0, 1]."""
+def wilson(hits: float, n: int) -> Score:
+    """Proportion ``hits / n`` with Wilson's 95 % score interval; 0 of 0 is 0 within [0, 1]. Hits may be means over seeds."""
     if n == 0:
         return Score(0.0, 0.0, 1.0, 0)
     p = hits / n
@@ -50,7 +54,7 @@ def wilson(hits: int, n: int) -> Score:
     return Score(p, min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half)), n)  # p: rounding at 0 of n and n of n
 
 
-def confusion_matrix(gold: Sequence[int], predicted: Sequence[int], num_labels: int) -> np.ndarray:
+def confusion_matrix(gold: Sequence[int] | np.ndarray, predicted: Sequence[int] | np.ndarray, num_labels: int) -> np.ndarray:
     """Counts ``(K, K)``: row = gold label, column = predicted label."""
     matrix: np.ndarray = np.zeros((num_labels, num_labels), dtype=np.int64)
     np.add.at(matrix, (np.asarray(gold, dtype=np.int64), np.asarray(predicted, dtype=np.int64)), 1)
@@ -153,3 +157,55 @@ def selection_scores(gold: Sequence[int], predicted: Sequence[int], num_labels: 
         "f1": float(f1[positive]) if positive is not None else float(f1.mean()),
         "f1_macro": float(f1.mean()),
     }
+
+
+def bin_of(confidence: np.ndarray) -> np.ndarray:
+    """The bin ``(N,)`` of every confidence: ``(i / BINS, (i + 1) / BINS]``, where 0 belongs to the first."""
+    return np.asarray(np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1))
+
+
+def reliability(confidence: np.ndarray, correct: np.ndarray) -> list[dict[str, float | int]]:
+    """The points of a reliability diagram: of every bin that is not empty its edges, rows, mean confidence and accuracy.
+
+    ``confidence (N,)`` is the probability of the label that was predicted. Rows without one (not a number) are left out.
+    """
+    known = ~np.isnan(confidence)
+    confidence, correct = confidence[known], correct[known]
+    place = bin_of(confidence)
+    rows = np.bincount(place, minlength=BINS)
+    sure, right = (np.bincount(place, weights=values, minlength=BINS) for values in (confidence, correct))
+    return [
+        {
+            "low": i / BINS,
+            "high": (i + 1) / BINS,
+            "n": int(rows[i]),
+            "confidence": float(sure[i] / rows[i]),
+            "accuracy": float(right[i] / rows[i]),
+        }
+        for i in np.flatnonzero(rows)
+    ]
+
+
+def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float | None:
+    """Expected calibration error: the mean distance of confidence and accuracy over the bins, weighted by their rows.
+
+    Of the predicted label, over 15 bins of equal width (Naeini, Cooper and Hauskrecht 2015; Guo et al. 2017). It is biased
+    upwards, the more so the fewer rows stand in a bin: chance alone moves a bin's accuracy, and a distance does not cancel
+    (Roelofs et al. 2022). So a well calibrated model on n rows has about ``0.8 * sqrt(sum of p (1 - p) over bins / n)``, not 0.
+    It is blind to everything that cancels within a bin. None where no row has a probability.
+    """
+    points = reliability(confidence, correct)
+    n = sum(point["n"] for point in points)
+    return sum(point["n"] * abs(point["confidence"] - point["accuracy"]) for point in points) / n if n else None
+
+
+def brier(probabilities: np.ndarray, gold: np.ndarray) -> float | None:
+    """Brier's score (1950), summed over the labels: 0 is perfect, 2 is sure and wrong; always 1 / K gives ``1 - 1 / K``.
+
+    Of probabilities ``(N, K)`` and true ids ``(N,)``; rows without probabilities are left out. None where no row has any.
+    """
+    known = ~np.isnan(probabilities).any(axis=1)
+    if not known.any():
+        return None
+    truth = np.eye(probabilities.shape[1])[gold[known]]
+    return float(((probabilities[known] - truth) ** 2).sum(axis=1).mean())

@@ -38,7 +38,7 @@ def draw_curves(events: Iterable[Event], path: Path, title: str) -> None:
     _line(below, _smoothed([(event.step, event.loss) for event in said if isinstance(event, Step)]), "train", "-", marker="")
     _line(
         below,
-        [(event.step, event.scores["loss"]) for event in evaluated if event.split == "validation"],
+        [(event.step, event.scores["loss"]) for event in evaluated if event.split == "validation" and "loss" in event.scores],
         "validation",
         "--",
         marker="o",
