@@ -22,7 +22,8 @@ class Predictions:
     """Answers for N rows: label names, probabilities ``(N, K)``, truncation, and errors where there is no answer.
 
     ``invalid`` marks rows for which a model wrote something that names no label; the recipe may say what then counts as
-    the answer. An answer that was written has no probabilities: they are not numbers.
+    the answer. An answer that was written has no probabilities: they are not numbers. ``abstain``, of calibrated predictions,
+    marks answers that are too unsure to be given; a row without an answer has no mark.
     """
 
     labels: LabelMap
@@ -31,6 +32,7 @@ class Predictions:
     truncated: list[bool]
     errors: list[str | None]
     invalid: list[bool]
+    abstain: list[bool | None] | None = None
 
     def probabilities_of(self, row: int) -> dict[str, float]:
         """Probability per label of a row; none where it has no answer, or one that was written."""
@@ -38,16 +40,17 @@ class Predictions:
         return {} if np.isnan(found).any() else dict(zip(self.labels.names, found.tolist(), strict=True))
 
     def columns(self) -> dict[str, list[Any]]:
-        """``predicted``, ``probability_<label>`` …, ``truncated``, ``error``; no answer is an empty cell."""
+        """``predicted``, ``probability_<label>`` …, ``abstain`` if known, ``truncated``, ``error``; no answer, empty cells."""
         found: dict[str, list[Any]] = {"predicted": list(self.predicted)}
         for i, name in enumerate(self.labels.names):
             found[f"probability_{name}"] = [None if np.isnan(row[i]) else float(row[i]) for row in self.probabilities]
+        found |= {} if self.abstain is None else {"abstain": list(self.abstain)}
         return found | {"truncated": list(self.truncated), "error": list(self.errors)}
 
 
-def prediction_types(labels: LabelMap) -> dict[str, pa.DataType]:
+def prediction_types(labels: LabelMap, *, abstains: bool = False) -> dict[str, pa.DataType]:
     """Arrow types of ``Predictions.columns()``."""
-    probabilities = {f"probability_{name}": pa.float64() for name in labels.names}
+    probabilities = {f"probability_{name}": pa.float64() for name in labels.names} | ({"abstain": pa.bool_()} if abstains else {})
     return {"predicted": pa.string()} | probabilities | {"truncated": pa.bool_(), "error": pa.string()}
 
 
@@ -108,15 +111,15 @@ def score_answers(found: Predictions, gold: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def output_types(types: Mapping[str, pa.DataType], labels: LabelMap) -> dict[str, pa.DataType]:
+def output_types(types: Mapping[str, pa.DataType], labels: LabelMap, *, abstains: bool = False) -> dict[str, pa.DataType]:
     """Columns of an output table and their Arrow types: the input's first, then the predictions'."""
-    names = output_names(list(types), labels)
-    return {names[key]: kind for key, kind in types.items()} | prediction_types(labels)
+    names = output_names(list(types), labels, abstains=abstains)
+    return {names[key]: kind for key, kind in types.items()} | prediction_types(labels, abstains=abstains)
 
 
-def output_names(columns: Sequence[str], labels: LabelMap) -> dict[str, str]:
+def output_names(columns: Sequence[str], labels: LabelMap, *, abstains: bool = False) -> dict[str, str]:
     """Input column -> its name in the output: its own, or ``input_…`` where a prediction column has that name."""
-    taken = set(prediction_types(labels))
+    taken = set(prediction_types(labels, abstains=abstains))
     names: dict[str, str] = {}
     for column in columns:
         name = column
@@ -144,5 +147,5 @@ def kept_items(reader: TableReader, reading: Reading, labels: LabelMap) -> list[
 
 def beside_input(columns: Mapping[str, list[Any]], predictions: Predictions) -> dict[str, list[Any]]:
     """Input columns under their output names, then the predictions' columns."""
-    names = output_names(list(columns), predictions.labels)
+    names = output_names(list(columns), predictions.labels, abstains=predictions.abstain is not None)
     return {names[key]: values for key, values in columns.items()} | predictions.columns()
