@@ -13,6 +13,9 @@ TORCH ?= -r requirements-torch.txt
 # Pins move only when asked: make lock UPGRADE=--upgrade
 UPGRADE ?=
 
+# Test files are shared out among processes; every one of them may hold two small models.
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 RUNS := runs/demo
 DEMO := starter-majority starter-tfidf starter-full starter-lora starter-ia3 starter-head
 
@@ -75,7 +78,7 @@ demo: starter ## the main job: four methods and two baselines on real reviews, o
 test: export OMP_WAIT_POLICY = PASSIVE
 test: export GOMP_SPINCOUNT = 0
 test: starter ## all tests
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test-fast: export OMP_WAIT_POLICY = PASSIVE
 test-fast: export GOMP_SPINCOUNT = 0
@@ -138,7 +141,7 @@ bench-check: $(STAMP) ## time and memory of `tunebench check` on a million rows
 
 lock: $(STAMP) ## solve pyproject.toml into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra train --extra hub --extra gguf --extra tensorboard --extra wandb --extra trackio \
-	    --extra dev --universal --python-version 3.11 $(UPGRADE) \
+	    --extra onnx --extra openvino --extra search --extra dev --universal --python-version 3.11 $(UPGRADE) \
 	    --constraints requirements-torch.txt --excludes requirements-excludes.txt --no-emit-package torch \
 	    --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
 

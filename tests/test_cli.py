@@ -78,7 +78,7 @@ def test_every_command_that_shows_a_result_can_print_json() -> None:
         (["predict", "majority", "--text", "x", "--output", "y.csv"], "--answers-only belong to FILE"),
         (["predict", "majority", "--text", "x", "--text-column", "y"], "--answers-only belong to FILE"),
         (["predict", "majority", "--text", "\udcff"], "--text is not UTF-8"),
-        (["compare"], "Missing argument 'RECIPES...'"),
+        (["compare"], "Missing argument 'SOURCES...'"),
         (["params", "--model", "x"], "Missing option '--method'"),
         (["params", "--model", "x", "--method", "lora", "--pooling", "max"], "'max' is not one of 'cls', 'mean'"),
         (["params", "--model", "x", "--method", "lora", "--num-labels", "1"], "not in the range"),
@@ -192,11 +192,12 @@ def test_finished_recipes_are_compared_without_training_them_again(capfd: Captur
     recipes = [write_recipe(tmp_path / f"{name}.yaml", data=Path("t.csv").resolve()) for name in ("one", "two")]
     for recipe in recipes:
         jobs.train(str(recipe), [], tmp_path, lambda event: None)
-    code, out, err = tunebench(capfd, "compare", *recipes, "--runs", tmp_path, "--output", tmp_path / "table", "--json")
+    options = ["--no-bench", "--runs", tmp_path, "--output", tmp_path / "table", "--json"]
+    code, out, err = tunebench(capfd, "compare", *recipes, *options)
     assert code == 0, err
-    assert [row["run"] for row in json.loads(out)] == ["one", "two"]
+    assert [row["run"] for row in json.loads(out)["rows"]] == ["one", "two"]
     assert (tmp_path / "table" / "comparison.csv").read_text().splitlines()[0] == ",".join(HEADER)
-    assert "[1/2] one" in err
+    assert err == ""
 
 
 def test_no_label_can_steer_the_terminal(capsys: Capture, tmp_path: Path) -> None:

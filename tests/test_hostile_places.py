@@ -354,12 +354,24 @@ def test_an_output_that_cannot_be_written_leaves_the_older_one(ending: str, most
     assert tunebench(capsys, "predict", "r", "many.csv", "--output", f"out{ending}")[0] == 0
 
 
+def two_runs(capsys: Capture) -> None:
+    write_recipe(Path("s.yaml"), data=Path("t.csv"))
+    for name in "rs":
+        assert tunebench(capsys, "train", f"{name}.yaml")[0] == 0
+
+
 def test_no_room_for_a_comparison_or_a_recipe_is_told(capsys: Capture) -> None:
-    assert tunebench(capsys, "train", "r.yaml")[0] == 0
+    two_runs(capsys)
     Path("comparison").mkdir()
     Path("comparison/comparison.csv").write_text("older")
     with files_of(10):
-        refused(capsys, 1, "cannot write comparison.csv in comparison: File too large", "compare", "runs/r")
+        refused(capsys, 1, "runs/r: cannot be written (File too large", "compare", "runs/r", "runs/s", "--no-bench")
+    with files_of(20_000):
+        code, out, err = tunebench(capsys, "compare", "runs/r", "runs/s", "--no-bench")  # that test rows were read is counted
+        assert (code, out) == (1, "")
+        assert "cannot write report.html in comparison: File too large" in err
+    assert {path.name: path.read_text() for path in Path("comparison").iterdir()} == {"comparison.csv": "older"}
+    with files_of(10):
         refused(capsys, 1, "cannot write new.yaml in", "init", "t.csv", "--output", "new.yaml")
         refused(capsys, 1, "cannot write x in", "init", "t.csv", "--output", "t.csv/x")
         assert tunebench(capsys, "check", "r.yaml")[0] == 0
@@ -376,7 +388,7 @@ def test_no_room_to_merge_leaves_the_run_as_it_is(lora: tuple[Path, dict[str, st
 
 
 def test_a_read_only_runs_folder_is_told(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    assert tunebench(capsys, "train", "r.yaml")[0] == 0
+    two_runs(capsys)
     write_recipe(Path("new.yaml"), data=Path("t.csv"))
 
     def refuse(path: Any, *_: object, **__: object) -> None:
@@ -385,7 +397,7 @@ def test_a_read_only_runs_folder_is_told(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setattr(os, "mkdir", refuse)
     words = "runs/new: cannot be made (Read-only file system); make the folder writable, or give --runs another one"
     refused(capsys, 1, words, "train", "new.yaml")
-    refused(capsys, 1, "cannot write .writable in comparison: Read-only file system", "compare", "runs/r")
+    refused(capsys, 1, "cannot write .writable in comparison: Read-only file system", "compare", "runs/r", "runs/s")
     assert tunebench(capsys, "predict", "r", "--text", "x")[0] == 0
     opened = Path.open
     monkeypatch.setattr(Path, "open", lambda path, *a, **k: refuse(path) if a == ("a",) else opened(path, *a, **k))

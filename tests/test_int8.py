@@ -14,8 +14,9 @@ from tunebench import jobs
 from tunebench.errors import InputError
 from tunebench.model import bundle
 from tunebench.model.int8 import Int8Linear
+from tunebench.runs.exports import TORCH_INT8
 from tunebench.runs.index import find_run
-from tunebench.training import TORCH_INT8, open_scorer
+from tunebench.training import open_scorer
 
 TEXTS = ["good film", "a dull flat and very cold plot with a tired actor", "warm", "the story is bright and funny"]
 

@@ -87,6 +87,13 @@ def test_bad_input_is_refused_before_torch_is_loaded(world: World, tmp_path: Pat
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_comparison_itself_loads_nothing_heavy(baseline_run: Callable[[str], Run], tmp_path: Path) -> None:
+    runs = [str(baseline_run(method).path) for method in ("majority", "tfidf")]
+    shown, heavy = shown_and_heavy(["compare", *runs, "--no-bench", "--json", "--output", str(tmp_path)])
+    assert "exit code" not in shown, shown
+    assert set(heavy) <= {"matplotlib", "pandas"}  # the charts, and what pyarrow looks for
+
+
 def test_help_is_there_in_a_quarter_of_a_second() -> None:
     def seconds() -> float:
         begun = time.perf_counter()
@@ -99,11 +106,13 @@ def test_help_is_there_in_a_quarter_of_a_second() -> None:
 
 def test_files_in_the_users_folder_shadow_no_module_of_a_child_process(tmp_path: Path) -> None:
     (tmp_path / "random.py").write_text("raise SystemExit('code out of the data folder was run')")
-    recipe = write_recipe(tmp_path / "majority.yaml", data=write_csv(tmp_path / "in.csv"), method={"kind": "majority"})
+    data = write_csv(tmp_path / "in.csv")
+    recipes = [write_recipe(tmp_path / f"{name}.yaml", data=data, method={"kind": "majority"}).name for name in ("one", "two")]
     script = "from tunebench.cli import main; main()"
-    command = [sys.executable, "-P", "-c", script, "compare", recipe.name, "--json"]
+    command = [sys.executable, "-P", "-c", script, "compare", *recipes, "--no-bench", "--json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, [row["run"] for row in json.loads(done.stdout)]) == (0, ["majority"]), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert [row["run"] for row in json.loads(done.stdout)["rows"]] == ["one", "two"]
 
 
 def test_the_proof_worker_runs_no_code_of_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

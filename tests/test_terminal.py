@@ -84,7 +84,7 @@ def test_the_language_is_that_of_the_environment(said: dict[str, str], tag: str 
 
 
 def test_a_list_of_runs_shows_perplexities_only_where_there_are_some() -> None:
-    line = {"run": "a", "status": "finished", "base": "b", "method": "lora", "path": "runs/a", "accuracy": 0.9, "perplexity": None}
+    line = {"run": "a", "status": "finished", "base": "b", "method": "lora", "path": "a", "accuracy": 0.9, "perplexity": None}
     assert "perplexity" not in runs_text([line])
     head, first, second = runs_text([line, line | {"run": "c", "accuracy": None, "perplexity": 49.61234}]).splitlines()
     assert head.split() == ["run", "status", "base", "method", "accuracy", "perplexity", "path"]

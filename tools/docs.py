@@ -22,8 +22,9 @@ from pydantic import BaseModel
 
 from tunebench.cli import commands
 from tunebench.errors import InputError
-from tunebench.recipe import adapters, methods, prompt, sources, spec, stages
+from tunebench.recipe import adapters, methods, prompt, search, sources, spec, stages
 from tunebench.recipe.load import AnyRecipe, parse_yaml, presets, validate_any
+from tunebench.recipe.matrix import validate_matrix
 from tunebench.recipe.trainer_keys import TRAINER_KEYS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +44,8 @@ GROUPS: dict[str, type[BaseModel]] = {
     "method, every adapter": adapters.Adapter,
     **{f"method, kind: {kind}": group for kind, group in WITH_SETTINGS.items()},
     "train": spec.Train,
+    "search": search.Search,
+    "search.space, where not a list of choices": search.Range,
     "top level of a recipe with stages": stages.StagedRecipe,
     "stages": stages.Stage,
     "stages, base": stages.StageBase,
@@ -218,13 +221,13 @@ def recipe_faults(root: Path) -> list[str]:
     found = []
     for page, block in _blocks(root):
         place = f"{page.relative_to(root)}, YAML block {block['text'].splitlines()[0]!r}"
-        if block["mark"] not in ("recipe", "faulty"):
-            found.append(f"{place}: mark it as ```yaml recipe or ```yaml faulty")
+        if block["mark"] not in ("recipe", "matrix", "faulty"):
+            found.append(f"{place}: mark it as ```yaml recipe, ```yaml matrix or ```yaml faulty")
             continue
         try:
-            validate_any(parse_yaml(block["text"], str(page)), str(page))
+            (validate_matrix if block["mark"] == "matrix" else validate_any)(parse_yaml(block["text"], str(page)), str(page))
         except InputError as error:
-            found += [f"{place}: {fault}" for fault in error.faults] if block["mark"] == "recipe" else []
+            found += [f"{place}: {fault}" for fault in error.faults] if block["mark"] != "faulty" else []
         else:
             found += [f"{place}: is marked as faulty and loads"] if block["mark"] == "faulty" else []
     return found
@@ -327,7 +330,9 @@ def _type(schema: dict[str, Any]) -> str:
         values = schema.get("enum", [schema.get("const")])
         return ", ".join(f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value)}`" for value in values)
     names = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
-    kind = schema["type"]
+    kind = schema.get("type")
+    if kind is None:
+        return "values"
     if kind == "array":
         return f"list of {_type(schema['items'])}"
     if kind == "object":

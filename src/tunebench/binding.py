@@ -22,7 +22,7 @@ from tunebench.predict.prompts import open_prompts, refuse_unfit
 from tunebench.predict.tokenizer_files import open_tokenizer
 from tunebench.recipe.load import load_recipe
 from tunebench.recipe.resolve import identity, resolve
-from tunebench.recipe.sources import SplitFile
+from tunebench.recipe.sources import Fraction, SplitFile
 from tunebench.recipe.spec import CAUSAL_TASKS, PROMPT_TASKS, TEXT_TASKS, Recipe
 from tunebench.runs import bases, environment, hub_data
 from tunebench.runs.run import FORMAT_VERSION, Run
@@ -63,7 +63,7 @@ def bind_recipe(recipe: Recipe) -> Bound:
         }
     recipe = resolve(recipe, base["architecture"] if base else None, held)
     recipe = recipe.model_copy(update={"data": hub_data.pinned(recipe.data)})
-    data = dataset.bind(recipe.data, recipe.seed, hub_data.locator(recipe.data), task=recipe.task)
+    data = dataset.bind(recipe.data, recipe.data_seed, hub_data.locator(recipe.data), task=recipe.task)
     if recipe.task in CAUSAL_TASKS and held is not None:
         bases.check_output_layer(folder, config, held)
         check_turns(folder, [item for rows in data.splits().values() for item in rows.texts])
@@ -120,12 +120,27 @@ def sealed_rows(run: Run) -> Rows:
     """The test rows of a run, the same that it was scored on; InputError where there are none or they have changed."""
     recipe = run.recipe
     scored = recipe.data.model_copy(update={"predict": None})  # which may be gone by now
-    bound = dataset.bind(scored, recipe.seed, hub_data.locator(scored), task=recipe.task)
+    bound = dataset.bind(scored, recipe.data_seed, hub_data.locator(scored), task=recipe.task)
     if bound.test is None:
         raise InputError(run.name, "its recipe has no test split; give a labelled file with --data")
     if bound.test.digest() != run.manifest["data"]["test"]["digest"]:
         raise InputError(run.name, "the test rows have changed since the run; restore the file, or give it with --data")
     return bound.test
+
+
+def unsealed_rows(run: Run, split: str) -> Rows | None:
+    """The ``train`` or ``validation`` rows of a run, the same that it was made with; a test file is not even opened.
+
+    None where there is no such split; InputError where its rows have changed since.
+    """
+    recipe = run.recipe
+    cut = recipe.data.test if isinstance(recipe.data.test, Fraction) else None  # has to be cut away again
+    asked = recipe.data.model_copy(update={"predict": None, "test": cut})
+    bound = dataset.bind(asked, recipe.data_seed, hub_data.locator(asked), task=recipe.task)
+    rows = {"train": bound.train, "validation": bound.validation}[split]
+    if rows is not None and rows.digest() != run.manifest["data"][split]["digest"]:
+        raise InputError(run.name, f"its {split} rows have changed since the run; restore the files it was made of")
+    return rows
 
 
 def labels_of(run: Run) -> LabelMap:

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from tunebench import __version__
-from tunebench.cli_compare import compare
-from tunebench.cli_export import merge, push
+from tunebench.cli_compare import bench, compare, report, search
+from tunebench.cli_export import calibrate, export, merge, push
 from tunebench.errors import GateFailed, Interrupted, TunebenchError
 from tunebench.options import BACKEND, JSON, RUNS, SET, show
 
@@ -58,8 +58,9 @@ def commands() -> None:
 @SET
 @RUNS
 @click.option("--force", is_flag=True, help="Train a finished run, or stage, of other settings anew, in place of the old one.")
+@click.option("--no-test", is_flag=True, help="Leave the test split unscored; the same command without it scores it later.")
 @JSON
-def train(recipe: str, overrides: tuple[str, ...], runs: Path, force: bool, as_json: bool) -> None:
+def train(recipe: str, overrides: tuple[str, ...], runs: Path, force: bool, no_test: bool, as_json: bool) -> None:
     """Train RECIPE (a YAML file or a preset) into a run directory; a finished run is left as it is.
 
     A recipe with stages becomes a chain of runs, each on the weights that the one before it left.
@@ -71,7 +72,7 @@ def train(recipe: str, overrides: tuple[str, ...], runs: Path, force: bool, as_j
 
     settings = getattr(load_any(recipe, overrides), "settings", None)
     progress = Progress(settings.logging_steps if settings else 1)  # of a staged recipe each stage says it itself
-    done = jobs.train(recipe, overrides, runs, progress, force=force)
+    done = jobs.train(recipe, overrides, runs, progress, force=force, test=not no_test)
     show(done.as_dict(), as_json, trained_and_planned)
 
 
@@ -84,7 +85,7 @@ def train(recipe: str, overrides: tuple[str, ...], runs: Path, force: bool, as_j
 @RUNS
 @JSON
 def evaluate(
-    run: str, data: str | None, answers: str | None, id_column: str | None, backend: str, runs: Path, as_json: bool
+    run: str, data: str | None, answers: str | None, id_column: str | None, backend: str | None, runs: Path, as_json: bool
 ) -> None:
     """Score RUN's saved model: accuracy, precision, recall, F1 with intervals, per class, confusion.
 
@@ -108,6 +109,7 @@ def evaluate(
 )
 @click.option("--text-column", help="Column of FILE with the text; the run's own by default.")
 @click.option("--answers-only", is_flag=True, help="Write ID and Answer only, as answers.csv of a run has them.")
+@click.option("--calibrated", is_flag=True, help="Probabilities, and which rows to abstain from, as `tunebench calibrate` found.")
 @BACKEND
 @RUNS
 @JSON
@@ -118,7 +120,8 @@ def predict(
     output: Path | None,
     text_column: str | None,
     answers_only: bool,
-    backend: str,
+    calibrated: bool,
+    backend: str | None,
     runs: Path,
     as_json: bool,
 ) -> None:
@@ -133,12 +136,16 @@ def predict(
             raise click.UsageError("--output, --text-column and --answers-only belong to FILE; a --text is answered here")
         if any("\ud800" <= char <= "\udfff" for text in texts for char in text):
             raise click.UsageError("--text is not UTF-8")
-        show(jobs.predict_texts(run, runs, list(texts), backend), as_json, predictions_text)
+        show(jobs.predict_texts(run, runs, list(texts), backend, calibrated=calibrated), as_json, predictions_text)
         return
     if output is None:
         raise click.UsageError("FILE needs --output, the file for the predictions")
+    if answers_only and calibrated:
+        raise click.UsageError("--calibrated changes no answer, and --answers-only writes nothing else; leave one of them out")
     counter = RowCounter()
-    result = jobs.predict_file(run, runs, file, output, text_column, counter, answers_only=answers_only, backend=backend)
+    result = jobs.predict_file(
+        run, runs, file, output, text_column, counter, answers_only=answers_only, backend=backend, calibrated=calibrated
+    )
     counter.done()
     show(
         result,
@@ -147,6 +154,7 @@ def predict(
             f"{found['output']}: {found['rows']:,} rows, {found['errors']:,} with an error, "
             f"{found['truncated']:,} cut at max_length"
             + (f", {found['invalid']:,} generated answers that name no label" if found["invalid"] else "")
+            + (f", {found['abstained']:,} too unsure (abstain)" if calibrated else "")
             + "".join(f"\ncolumn {old!r} is called {new!r} there" for old, new in found["renamed_columns"].items())
             + "".join(f"\n{remark}" for remark in found["remarks"])
         ),
@@ -294,7 +302,7 @@ def starter(as_json: bool) -> None:
     )
 
 
-for command in (compare, merge, push):
+for command in (bench, calibrate, compare, export, merge, push, report, search):
     commands.add_command(command)
 
 if __name__ == "__main__":

@@ -100,6 +100,15 @@ class Scored(Event):
 
 
 @dataclass(frozen=True)
+class Looked(Event):
+    """Rows of a sealed split were shown to somebody, by the command ``by``; ``look`` goes on counting where scorings left off."""
+
+    split: str
+    by: str
+    look: int
+
+
+@dataclass(frozen=True)
 class Proved(Event):
     """A saved form of the model was compared with the one that was trained."""
 
@@ -141,7 +150,7 @@ class Failed(Event):
 
 KINDS: dict[str, type[Event]] = {
     kind.__name__.lower(): kind
-    for kind in (Staged, Started, Resumed, Step, Evaluated, Stopped, Scored, Proved, Warned, Noted, Finished, Failed)
+    for kind in (Staged, Started, Resumed, Step, Evaluated, Stopped, Scored, Looked, Proved, Warned, Noted, Finished, Failed)
 }
 
 

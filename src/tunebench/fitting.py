@@ -19,7 +19,7 @@ from tunebench.data.items import Item, flat
 from tunebench.data.labels import LabelMap
 from tunebench.data.reading import reading_of
 from tunebench.errors import MissingExtra
-from tunebench.events import Event, Scored, Started, Stopped, Warned, as_record
+from tunebench.events import Evaluated, Event, Scored, Started, Stopped, Warned, as_record
 from tunebench.predict import perplexity, predictions
 from tunebench.predict.answers import write_answers
 from tunebench.predict.baselines import BASELINE_FILES, load_baseline
@@ -27,6 +27,7 @@ from tunebench.predict.scorers import Scorer
 from tunebench.recipe.methods import BASELINES, Baseline
 from tunebench.recipe.spec import CAUSAL_TASKS, TEXT_TASKS, Recipe
 from tunebench.runs import bases, cache, card, checkpoints, environment, hub_data, plans, proof
+from tunebench.runs.looks import looks_at_test
 from tunebench.runs.run import FORMAT_VERSION, Run
 
 if TYPE_CHECKING:
@@ -145,7 +146,9 @@ def _asked(run: Run, recipe: Recipe, data: dataset.Dataset, say: Watch) -> Fitte
     assert recipe.base is not None
     model, _ = bundle.compose(recipe, data.labels, recipe.seed)
     total, _ = count_parameters(model)
+    scorer = make_scorer(model, recipe, bases.base_folder(recipe.base), data.labels)
     say(Started(0, len(data.train), 0, total))
+    evaluate_untrained(data, scorer, say)
     say(Stopped(0, 0, "finished", 0.0))
     figures = {
         "parameters": {"total": total, "trainable": 0},
@@ -154,7 +157,7 @@ def _asked(run: Run, recipe: Recipe, data: dataset.Dataset, say: Watch) -> Fitte
         "stopped": "finished",
         "precision": "float32",
     }
-    return Fitted(model, make_scorer(model, recipe, bases.base_folder(recipe.base), data.labels), figures)
+    return Fitted(model, scorer, figures)
 
 
 def fit_baseline(run: Run, bound: Bound, say: Watch) -> dict[str, Any]:
@@ -169,6 +172,7 @@ def fit_baseline(run: Run, bound: Bound, say: Watch) -> dict[str, Any]:
     scorer = load_baseline(method.kind, run.weights)
     size, cost = scorer.num_parameters, json.loads((folder / "cost.json").read_text("utf-8"))
     say(Started(0, len(bound.data.train), size, size))
+    evaluate_untrained(bound.data, scorer, say)
     say(Stopped(0, 0, "finished", cost["train_seconds"]))
     return score_test(run, bound.recipe, bound.data, Fitted(None, scorer, {}), say) | {
         "parameters": {"total": size, "trainable": size},
@@ -179,6 +183,20 @@ def fit_baseline(run: Run, bound: Bound, say: Watch) -> dict[str, Any]:
         "proofs": [],
         "baselines": baseline_scores(bound.data),
     }
+
+
+def evaluate_untrained(data: dataset.Dataset, scorer: Scorer, say: Watch) -> None:
+    """Score the validation rows of a model that no training evaluates, where there are no test rows to score it on."""
+    if data.test is not None or data.validation is None:
+        return
+    begun = time.perf_counter()
+    found = predictions.answer(data.labels, scorer.score(data.validation.texts))
+    scores = predictions.score_answers(found, data.validation.labels)
+    kept = {name: scores[name]["value"] for name in ("accuracy", "f1", "f1_macro")}
+    right = found.probabilities[np.arange(len(data.validation)), data.labels.ids(data.validation.labels)]
+    if not np.isnan(right).any():  # as they are where answers are written, or a row could not be scored
+        kept["loss"] = float(-np.log(np.maximum(right, np.finfo(np.float64).tiny)).mean())
+    say(Evaluated(0, "validation", kept, best=True, seconds=time.perf_counter() - begun))
 
 
 def saying(run: Run, watch: Watch) -> Watch:
@@ -213,7 +231,7 @@ def _score_labels(run: Run, data: dataset.Dataset, scorer: Scorer, say: Watch) -
     with writers.table_writer(run.path / "predictions.parquet", predictions.output_types(data.test.types, data.labels)) as write:
         write(predictions.beside_input(data.test.columns, found))
     test = predictions.score_answers(found, data.test.labels)
-    say(Scored("test", len(data.test), test["accuracy"]["value"], look=1))
+    say(Scored("test", len(data.test), test["accuracy"]["value"], look=looks_at_test(run) + 1))
     if test["unscored"]:
         say(Warned(f"{test['unscored']:,} test rows could not be scored and count nowhere; predictions.parquet says why"))
     return {"format": FORMAT_VERSION, "test": test, "rows_per_second": len(data.test) / seconds}
@@ -233,7 +251,7 @@ def _measure_test(run: Run, recipe: Recipe, data: dataset.Dataset, fitted: Fitte
     with writers.table_writer(run.path / "losses.parquet", perplexity.COLUMNS) as write:
         write(perplexity.columns(data.test.ids, losses, before))
     test = losses.scores() | {"before": before.scores()}
-    say(Scored("test", len(data.test), None, look=1, perplexity=test["perplexity_per_character"]["value"]))
+    say(Scored("test", len(data.test), None, look=looks_at_test(run) + 1, perplexity=test["perplexity_per_character"]["value"]))
     return {"format": FORMAT_VERSION, "test": test, "rows_per_second": len(data.test) / seconds}
 
 
@@ -280,7 +298,7 @@ def scored_items(run: Run) -> list[Item]:
     source = recipe.data.source("test") or recipe.data.source("train")
     if not kept.is_file() or source is None:
         asked = recipe.data.model_copy(update={"predict": None})  # which may be gone by now
-        return _proof_items(recipe, dataset.bind(asked, recipe.seed, hub_data.locator(asked), task=recipe.task))
+        return _proof_items(recipe, dataset.bind(asked, recipe.data_seed, hub_data.locator(asked), task=recipe.task))
     labels, reading = LabelMap.from_dict(run.manifest["labels"]), reading_of(recipe.data, source, recipe.task)
     return _spread(recipe, predictions.kept_items(readers.open_table(kept), reading, labels))
 

@@ -4,33 +4,44 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunebench import exporting
+from tunebench.benching.bench import bench as time_forms
+from tunebench.benching.contestants import Asked
 from tunebench.binding import bind_recipe, labels_of, reading_of_file, rows_to_score, sealed_rows
-from tunebench.compare import table
+from tunebench.calibrating import calibrate_run
+from tunebench.compare.choice import Limits
+from tunebench.compare.report import require as require_report
+from tunebench.comparing import cells, memory, outcome, soundness
+from tunebench.comparing.processes import run_tasks
+from tunebench.comparing.telling import Said, Tell
 from tunebench.data import dataset, readers, writers
 from tunebench.data.cleaning import cleaner, text_fault
 from tunebench.data.reading import ids_in
-from tunebench.errors import InputError, Interrupted, TunebenchError
+from tunebench.errors import InputError
 from tunebench.events import Scored
 from tunebench.fitting import Watch, measure, need_train_extra, require_machine
 from tunebench.predict import predictions
 from tunebench.predict.answers import TYPES, id_and_answer
+from tunebench.predict.calibrated import NO_CALIBRATION
+from tunebench.predict.calibrated import stored as stored_calibration
 from tunebench.recipe.closed import STARTER
-from tunebench.recipe.load import load_any, method_from
+from tunebench.recipe.load import load_any, load_recipe, method_from
 from tunebench.recipe.resolve import resolve
 from tunebench.recipe.spec import TEXT_TASKS, Recipe
 from tunebench.recipe.stages import StagedRecipe
-from tunebench.runs import bases, cache, hub_data, starter, trackers
+from tunebench.runs import bases, cache, exports, hub_data, starter, trackers
 from tunebench.runs.chain import MERGED
-from tunebench.runs.index import find_run, run_at
+from tunebench.runs.index import find_run
+from tunebench.runs.looks import looks_at_test
 from tunebench.runs.push import push_run
-from tunebench.staging import rehearse, train_stages
-from tunebench.training import TORCH, Trained, merge_run, open_scorer, train_run
+from tunebench.searching.search import Told
+from tunebench.searching.search import search as search_settings
+from tunebench.staging import train_stages
+from tunebench.training import Trained, merge_run, open_scorer, train_run
 
 if TYPE_CHECKING:
     from tunebench.data.findings import Findings
@@ -38,21 +49,24 @@ if TYPE_CHECKING:
     from tunebench.planning.needs import Plan
 
 
-def train(source: str, overrides: Sequence[str], runs: Path, watch: Watch, *, force: bool = False) -> Trained:
+def train(source: str, overrides: Sequence[str], runs: Path, watch: Watch, *, force: bool = False, test: bool = True) -> Trained:
     """Turn a recipe into a run, or one of several stages into a chain of runs: fit, score the test split once, prove, close.
 
     What was interrupted goes on, and ends with the bytes of what was not. With ``force`` a finished run, or stage, of other
-    settings is replaced.
+    settings is replaced. Without ``test`` the test split stays unscored, until the same is asked for with it.
     """
     need_train_extra()
     recipe = load_any(source, overrides)
     trackers.require(recipe.report_to)
     require_machine(recipe.recipes()[0] if isinstance(recipe, StagedRecipe) else recipe)
     command = ["tunebench", "train", source, *(f"--set={item}" for item in overrides), f"--runs={runs}"]
-    again = shlex.join(command + ["--force"] * force)
+    again = shlex.join(command + ["--force"] * force + ["--no-test"] * (not test))
     if isinstance(recipe, StagedRecipe):
-        return train_stages(recipe, runs, watch, again, force=force)
-    return train_run(bind_recipe(recipe), runs / recipe.name, watch, again, force=force)
+        return train_stages(recipe, runs, watch, again, force=force, test=test)
+    if recipe.search is not None:
+        remedy = "`tunebench search` tries its space; to train the settings as they stand, remove the section"
+        raise InputError(source, f"search: {remedy}")
+    return train_run(bind_recipe(recipe), runs / recipe.name, watch, again, force=force, test=test)
 
 
 def evaluate(
@@ -61,10 +75,11 @@ def evaluate(
     data: str | None = None,
     answers: str | None = None,
     id_column: str | None = None,
-    backend: str = TORCH,
+    backend: str | None = None,
 ) -> dict[str, Any]:
     """Scores of a run's saved model on its test split (a counted look), or on a labelled file."""
     run = find_run(name, runs)
+    backend = backend or exports.default_backend(run)
     rows = sealed_rows(run) if data is None else rows_to_score(Path(data), answers, id_column, run.recipe)
     if data is None and not os.access(run.path, os.W_OK):
         raise InputError(str(run.path), "is read-only, and a look at its test split must be counted there; copy the run first")
@@ -77,20 +92,24 @@ def evaluate(
         scores = predictions.score_answers(found, rows.labels) | {"labels": labels.as_dict()}
         accuracy, perplexity = scores["accuracy"]["value"], None
     if data is None:
-        scores["look"] = 1 + sum(isinstance(event, Scored) for event in run.events())
+        scores["look"] = 1 + looks_at_test(run)
         run.record(Scored("test", len(rows), accuracy, scores["look"], perplexity))
     remarks = [rows.remark] if rows.remark else []
     return {"run": run.name, "split": data or "test", "backend": backend, **scores, "remarks": remarks}
 
 
-def predict_texts(name: str, runs: Path, texts: Sequence[str], backend: str = TORCH) -> list[dict[str, Any]]:
-    """Label and probabilities for a few texts."""
+def predict_texts(
+    name: str, runs: Path, texts: Sequence[str], backend: str | None = None, *, calibrated: bool = False
+) -> list[dict[str, Any]]:
+    """Label and probabilities for a few texts; with ``calibrated`` as the run's calibration has them."""
     run = find_run(name, runs)
     labels, clean = labels_of(run), cleaner(run.recipe.data.clean)
     if run.recipe.task == "multiple-choice":
         raise InputError(run.name, "answers questions with options, which no --text has; give a FILE with them, and --output")
     errors = [fault and f"the text {fault}" for fault in (text_fault(text, clean) for text in texts)]
-    found = predictions.predict_items(open_scorer(run, backend), labels, [clean(text) for text in texts], errors)
+    calibration = stored_calibration(run, backend or exports.default_backend(run)) if calibrated else NO_CALIBRATION
+    scorer = calibration.scorer(open_scorer(run, backend))
+    found = calibration.abstaining(predictions.predict_items(scorer, labels, [clean(text) for text in texts], errors))
     return [
         {
             "text": text,
@@ -99,6 +118,7 @@ def predict_texts(name: str, runs: Path, texts: Sequence[str], backend: str = TO
             "probabilities": found.probabilities_of(i),
             "truncated": cut,
             "error": error,
+            **({} if found.abstain is None else {"abstain": found.abstain[i]}),
         }
         for i, (text, label, cut, error) in enumerate(zip(texts, found.predicted, found.truncated, found.errors, strict=True))
     ]
@@ -113,28 +133,59 @@ def predict_file(
     on_rows: Callable[[int], None],
     *,
     answers_only: bool = False,
-    backend: str = TORCH,
+    backend: str | None = None,
+    calibrated: bool = False,
 ) -> dict[str, Any]:
-    """Predict a table, streaming: every row comes back in order, with its answer or its error; or only ``ID,Answer``."""
+    """Predict a table, streaming: every row comes back in order, with its answer or its error; or only ``ID,Answer``.
+
+    With ``calibrated`` the probabilities are as the run's calibration has them, and unsure rows are marked.
+    """
     run = find_run(name, runs)
     labels, reader = labels_of(run), readers.open_table(source)
     reading, key = reading_of_file(reader, run.recipe, text)
     if source.resolve() == output.resolve():
         raise InputError(str(output), "is the input file; inputs are never overwritten, choose another --output")
-    counts, scorer = {"rows": 0, "errors": 0, "truncated": 0, "invalid": 0}, open_scorer(run, backend)
-    with writers.table_writer(output, TYPES if answers_only else predictions.output_types(reader.types, labels)) as write:
-        for chunk, found in predictions.predict_table(reader, reading, scorer, labels):
+    calibration = stored_calibration(run, backend or exports.default_backend(run)) if calibrated else NO_CALIBRATION
+    abstains, counts = calibration.threshold is not None, {"rows": 0, "errors": 0, "truncated": 0, "invalid": 0, "abstained": 0}
+    scorer = calibration.scorer(open_scorer(run, backend))
+    types = predictions.output_types(reader.types, labels, abstains=abstains)
+    with writers.table_writer(output, TYPES if answers_only else types) as write:
+        for chunk, answered in predictions.predict_table(reader, reading, scorer, labels):
+            found = calibration.abstaining(answered)
             write(id_and_answer(ids_in(chunk, key), found) if answers_only else predictions.beside_input(chunk.columns, found))
             counts["rows"] += len(found.errors)
             counts["errors"] += sum(error is not None for error in found.errors)
             counts["truncated"] += sum(found.truncated)
             counts["invalid"] += sum(found.invalid)
+            counts["abstained"] += (found.abstain or []).count(True)
             on_rows(counts["rows"])
-    names = {} if answers_only else predictions.output_names(list(reader.types), labels)
+    names = {} if answers_only else predictions.output_names(list(reader.types), labels, abstains=abstains)
     renamed = {old: new for old, new in names.items() if old != new}
     remarks = [reader.remark] if reader.remark else []
     files = {"input": str(source), "output": str(output)}
     return {"run": run.name, **files, **counts, "renamed_columns": renamed, "remarks": remarks}
+
+
+def bench(
+    names: Sequence[str],
+    runs: Path,
+    say: Callable[[str], None],
+    *,
+    rows: int | None = None,
+    batch_size: int = 32,
+    max_length: int | None = None,
+    rounds: int = 3,
+    backends: Sequence[str] = (),
+    data: str | None = None,
+) -> dict[str, Any]:
+    """Rows per second, latency and memory of every form of some runs, in turns; kept in each run's ``bench.json``."""
+    asked = Asked(rows, batch_size, max_length, rounds, tuple(backends), data)
+    return time_forms([find_run(name, runs) for name in names], asked, say)
+
+
+def calibrate(name: str, runs: Path, target_accuracy: float = 0.95, backend: str | None = None) -> dict[str, Any]:
+    """Fit a temperature and a threshold to abstain below, on a run's validation rows; kept in its ``calibration.json``."""
+    return calibrate_run(find_run(name, runs), target_accuracy, backend)
 
 
 def merge(name: str, runs: Path, watch: Watch) -> dict[str, Any]:
@@ -144,56 +195,75 @@ def merge(name: str, runs: Path, watch: Watch) -> dict[str, Any]:
     return {"run": run.name, "merged": str(run.path / MERGED), "proof": proved}
 
 
+def export(name: str, runs: Path, form: str, watch: Watch, *, force: bool = False, default: bool = False) -> dict[str, Any]:
+    """A run as a graph that predicts without torch, proved and scored; ``default`` makes it what predicts from now on.
+
+    The form ``torch`` makes nothing: as the default it undoes the choice of an export.
+    """
+    run = find_run(name, runs)
+    if form == exports.TORCH and not default:
+        raise InputError("--format torch", "is the model as it was saved, which is there already; it goes with --default only")
+    found = exporting.export_run(run, form, watch, force=force, default=default)
+    return {"run": run.name, "folder": None if form == exports.TORCH else str(exports.export_folder(run, form)), **found}
+
+
 def push(name: str, runs: Path, repository: str, *, merged: bool, private: bool, revision: str | None) -> dict[str, Any]:
     """Upload a run's saved model with its card to the model hub."""
     return push_run(find_run(name, runs), repository, merged=merged, private=private, revision=revision)
 
 
-def compare(sources: Sequence[str], runs: Path, output: Path, say: Callable[[str], None]) -> list[table.Row]:
-    """Train the recipes that are not trained yet, each in a process of its own, and write ``comparison.csv`` over all runs."""
-    finished = {source: run for source in sources if (run := run_at(Path(source))) is not None}
-    names = [finished[source].name if source in finished else _sound_name(source) for source in sources]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise InputError(
-            "compare", f"several recipes are named {', '.join(doubled)}; names are run directories, give each its own"
-        )
+def compare(
+    sources: Sequence[str],
+    runs: Path,
+    output: Path,
+    tell: Tell,
+    *,
+    seeds: int = 1,
+    at_once: int = 1,
+    timed: bool = True,
+    limits: Limits | None = None,
+) -> dict[str, Any]:
+    """Train what is not trained yet, each cell in a process of its own, and write one comparison of all of it to ``output``.
+
+    ``at_once`` cells are trained side by side, as far as the memory they are planned to need is there. A cell that fails stands
+    in the comparison with its error.
+    """
+    require_report()
+    rows = cells.rows_of(sources, seeds, runs, output, lambda line: tell(Said(line)))
+    sound = soundness.looked_over(rows, runs)
     cache.write_atomic(output / ".writable", "")  # before hours of training, and without touching an older table
     (output / ".writable").unlink()
-    for number, (source, name) in enumerate(zip(sources, names, strict=True), 1):
-        say(f"[{number}/{len(sources)}] {name}")
-        if source not in finished:
-            _train_in_own_process(source, name, runs)
-    found = [finished.get(source) or find_run(str(runs / name), runs) for source, name in zip(sources, names, strict=True)]
-    rows = table.comparison(found)
-    cache.write_atomic(output / "comparison.csv", table.as_csv(rows))
-    return rows
+    cells.write_recipes(rows)
+    needs = memory.planned(rows, sound, runs)
+    tasks = outcome.tasks_of(rows, sound, needs, runs, output)
+    groups = outcome.groups_of(rows, run_tasks(tasks, at_once, memory.room(), tell), runs)
+    if timed:
+        outcome.time_runs(groups, runs, output, tell)
+    found = outcome.assembled(groups, limits or Limits(), tell)
+    outcome.write_pages(found, output)
+    return found
 
 
-def _sound_name(source: str) -> str:
-    """The name of a recipe whose data and base are found, read and fit."""
-    recipe = load_any(source)
-    if isinstance(recipe, StagedRecipe):
-        rehearse(recipe)
-    else:
-        bind_recipe(recipe)
-    return recipe.name
+def report(name: str, runs: Path, output: Path | None = None) -> dict[str, Any]:
+    """``report.html`` and ``report.pdf`` of one run, in its ``report/`` or in ``output``; a counted look at its test rows."""
+    require_report()
+    run = find_run(name, runs)
+    if output is None and not os.access(run.path, os.W_OK):
+        raise InputError(str(run.path), "is read-only; name a folder for the report with --output")
+    return outcome.report_of(run, run.path / "report" if output is None else output)
 
 
-def _train_in_own_process(source: str, name: str, runs: Path) -> None:
-    """``tunebench train`` as a child: peak memory is then that of one method; a failure keeps its exit code."""
-    command = [sys.executable, "-P", "-m", "tunebench.cli", "train", source, "--runs", str(runs)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as child:
-        try:
-            code = child.wait()
-        except KeyboardInterrupt:  # the terminal told the child too, which now writes its checkpoint
-            code = child.wait()
-    if code == Interrupted.exit_code:
-        raise Interrupted(f"{name} was stopped; the same command goes on from there")
-    if code:
-        error = TunebenchError(f"{name} ended with exit code {code}; its message stands above")
-        error.exit_code = code if code in (2, 3) else 1
-        raise error
+def search(
+    source: str, overrides: Sequence[str], runs: Path, tell: Callable[[Told], None], *, force: bool = False
+) -> dict[str, Any]:
+    """Look for better settings of a recipe by trials on its validation rows, and write the best as a recipe of its own."""
+    need_train_extra()
+    recipe = load_recipe(source, overrides)
+    if recipe.search is None:
+        example = "search: {space: {train.learning_rate: {low: 1e-5, high: 1e-3, log: true}}, trials: 20}"
+        raise InputError(source, f"search: missing; it says what is tried, such as {example}")
+    command = ["tunebench", "search", source, *(f"--set={item}" for item in overrides), f"--runs={runs}"]
+    return search_settings(recipe, runs, tell, shlex.join(command + ["--force"] * force), force=force)
 
 
 def check(source: str, overrides: Sequence[str], on_rows: Callable[[int], None]) -> dict[str, Findings]:

@@ -12,12 +12,13 @@ import click
 RUNS = click.option(
     "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder with the run directories."
 )
+EXPORTS = ("onnx", "onnx-int8", "openvino", "openvino-int8")
+BACKENDS, FORMATS = ("torch", "torch-merged", "torch-int8", *EXPORTS), (*EXPORTS, "torch")
 BACKEND = click.option(
     "--backend",
-    type=click.Choice(["torch", "torch-int8"]),
-    default="torch",
-    show_default=True,
-    help="What computes: the model as it was scored, or with 8-bit linear layers on a CPU, which is faster and not the same.",
+    type=click.Choice(BACKENDS),
+    help="What computes: torch (the model as it was scored), merged, with 8-bit linear layers on a CPU, or an export. "
+    "By default torch, or the export that `tunebench export --default` chose.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object or list instead of text.")
 SET = click.option(

@@ -16,11 +16,14 @@ from tunebench.runs.taken import take_over
 from tunebench.training import Trained, merge_run, train_run
 
 
-def train_stages(recipe: StagedRecipe, runs: Path, watch: Watch, command: str, *, force: bool = False) -> Trained:
+def train_stages(
+    recipe: StagedRecipe, runs: Path, watch: Watch, command: str, *, force: bool = False, test: bool = True
+) -> Trained:
     """Train every stage in order, each in a run of its own, from the weights that the one before it left.
 
     A finished stage of the same settings, data and base is taken as it is; whatever an interrupted one lacks is done, so
     the same command goes on. Raises InputError for a finished stage of other settings; with ``force`` that one goes first.
+    Without ``test`` no test split is scored.
     """
     rehearsed = rehearse(recipe)
     complete, first = resolved(recipe, [bound.recipe for bound in rehearsed]), rehearsed[0]
@@ -31,7 +34,7 @@ def train_stages(recipe: StagedRecipe, runs: Path, watch: Watch, command: str, *
             every = stage.train.logging_steps if stage.train else 1
             watch(Staged(number + 1, len(recipe.stages), stage.name, stage.task, every))
             bound = _bind_stage(recipe, number, whole_weights(done[-1].run), chain) if done else first
-            done.append(_train_stage(chain, recipe, number, bound, watch, command, force=force))
+            done.append(_train_stage(chain, recipe, number, bound, watch, command, force=force, test=test))
             if not done[-1].already_finished:
                 chain.record(complete)
                 _release_memory()
@@ -57,7 +60,7 @@ def resolved(recipe: StagedRecipe, stages: list[Recipe]) -> StagedRecipe:
 
 
 def _train_stage(
-    chain: Chain, recipe: StagedRecipe, number: int, bound: Bound, watch: Watch, command: str, *, force: bool
+    chain: Chain, recipe: StagedRecipe, number: int, bound: Bound, watch: Watch, command: str, *, force: bool, test: bool
 ) -> Trained:
     """Train, take over or find finished one stage; at the end its weights are whole where the next one needs them."""
     stage = recipe.stages[number]
@@ -65,7 +68,7 @@ def _train_stage(
     taken = take_over(chain.path.parent, path, bound.recipe, bound.identity)
     if taken:
         watch(Noted(taken))
-    trained = train_run(bound, path, watch, command, force=force)
+    trained = train_run(bound, path, watch, command, force=force, test=test)
     if trained.already_finished and not taken:
         watch(Noted(f"{path} is finished; it is taken as it is"))
     if not stage.merge or (trained.run.manifest.get("merged_weights") and (path / MERGED).is_dir()):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from tunebench.data.labels import shown_name
-from tunebench.events import Evaluated, Event, Noted, Proved, Resumed, Scored, Staged, Started, Step, Stopped, Warned
+from tunebench.events import Evaluated, Event, Looked, Noted, Proved, Resumed, Scored, Staged, Started, Step, Stopped, Warned
 
 LONG_SECONDS = 30 * 60
 """Of a training on the CPU that takes longer, it is said after ``SETTLED_STEPS`` what would make it faster."""
@@ -48,8 +48,8 @@ class Progress:
             self._step(event)
         elif isinstance(event, Evaluated) and event.split == "validation":
             best, scores = "  best so far" if event.best else "", event.scores
-            accuracy = f"accuracy {scores['accuracy']:.4f}, " if "accuracy" in scores else ""
-            self._line(f"step {event.step}: validation {accuracy}loss {scores['loss']:.4f}{best}")
+            told = ", ".join(f"{name} {scores[name]:.4f}" for name in ("accuracy", "loss") if name in scores)
+            self._line(f"step {event.step}: validation {told}{best}")
         elif isinstance(event, Stopped):
             self._line(
                 f"{event.reason} after {event.step} steps and {clock(event.seconds)}; best step {event.best_step}"
@@ -63,6 +63,8 @@ class Progress:
                 else f"perplexity per character {event.perplexity:.4f}"
             )
             self._line(f"{event.split}: {told} on {event.n:,} rows (look {event.look})")
+        elif isinstance(event, Looked):
+            self._line(f"{event.split}: rows are shown by {event.by} (look {event.look})")
         elif isinstance(event, Proved):
             self._line(
                 f"proof {event.name}: {'passed' if event.passed else 'FAILED'}, largest logit difference "
@@ -176,9 +178,7 @@ def runs_text(rows: Sequence[dict[str, Any]]) -> str:
     """What ``runs`` prints: a line per run, and below them what is wrong with the damaged ones."""
     scores = ["accuracy", *(["perplexity"] if any(row["perplexity"] is not None for row in rows) else [])]
     head = ("run", "status", "base", "method", *scores, "path")
-    cells = [
-        tuple("-" if row[key] is None else f"{row[key]:.4f}" if key in scores else row[key] for key in head) for row in rows
-    ]
+    cells = [tuple("-" if row[key] is None else f"{row[key]:.4f}" if key in scores else row[key] for key in head) for row in rows]
     return "\n".join(
         [columns([head, *cells], right=False), *(printable(row["error"].replace("\n  -", ";")) for row in rows if "error" in row)]
     )
@@ -274,5 +274,6 @@ def predictions_text(found: Sequence[dict[str, Any]]) -> str:
             f"{shown[name]} {value:.4f}" for name, value in sorted(item["probabilities"].items(), key=lambda pair: -pair[1])
         )
         cut = "  the text was cut at max_length" if item["truncated"] else ""
+        cut += "  too unsure: abstain" if item.get("abstain") else ""
         lines.append(shown[item["predicted"]] + (f"  ({others})" if others else "") + cut)
     return "\n".join(lines)

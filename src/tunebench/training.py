@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tunebench.data.corpus_audit import write_audit
 from tunebench.errors import InputError, Interrupted, TunebenchError
 from tunebench.events import Failed, Finished, Warned
 from tunebench.fitting import (
+    Fitted,
     Watch,
     fit_baseline,
     fit_model,
@@ -22,13 +23,14 @@ from tunebench.fitting import (
     prove_form,
     require_machine,
     saying,
+    score_test,
     scored_items,
     to_prove,
 )
 from tunebench.predict.baselines import load_baseline
 from tunebench.predict.scorers import Scorer
 from tunebench.recipe.methods import ADAPTERS, BASELINES
-from tunebench.runs import cache, card, trackers
+from tunebench.runs import cache, card, exports, trackers
 from tunebench.runs.chain import MERGED
 from tunebench.runs.index import command_name
 from tunebench.runs.run import Run, open_run, sweep
@@ -60,21 +62,19 @@ class Trained:
         return found | {"merged": str(merged) if merged.is_dir() else None}
 
 
-def train_run(bound: Bound, path: Path, watch: Watch, command: str, *, force: bool = False) -> Trained:
+def train_run(bound: Bound, path: Path, watch: Watch, command: str, *, force: bool = False, test: bool = True) -> Trained:
     """Fit a recipe in the run directory at ``path``, score the test split once, prove what was saved, close.
 
     An interrupted run goes on from its newest checkpoint, and ends with the bytes of one that was not interrupted;
-    ``command`` is what continues it. With ``force`` a run of other settings in that place goes first.
+    ``command`` is what continues it. With ``force`` a run of other settings in that place goes first. Without ``test`` the
+    test split stays unscored; a finished run whose test split is unscored is scored where ``test`` asks for it.
     """
     with (
         open_run(path, bound.recipe, manifest_of(bound), force=force) as run,
         trackers.copying(run, bound.recipe.report_to, watch) as watch,
     ):
         if run.is_finished():
-            shutil.rmtree(run.path / "checkpoints", ignore_errors=True)  # where the last attempt was killed just before
-            if words := stale_answers(run, bound):
-                watch(Warned(words))
-            return Trained(run, already_finished=True)
+            return _already_trained(run, bound, watch, test=test)
         say, begins = saying(run, watch), run.recorded() == 0
         try:
             run.write_text("splits.json", json.dumps({name: rows.ids for name, rows in bound.data.splits().items()}) + "\n")
@@ -82,8 +82,9 @@ def train_run(bound: Bound, path: Path, watch: Watch, command: str, *, force: bo
                 write_audit(run.path / "cleaning.jsonl", bound.data.audit)
             for remark in _remarks(run, bound) if begins else []:
                 say(Warned(remark))
+            seen = bound if test else replace(bound, data=replace(bound.data, test=None))
             is_baseline = bound.recipe.method.kind in BASELINES
-            metrics = fit_baseline(run, bound, say) if is_baseline else fit_model(run, bound, say, command)
+            metrics = fit_baseline(run, seen, say) if is_baseline else fit_model(run, seen, say, command)
             run.write_json("metrics.json", metrics)
             run.write_json("manifest.json", run.manifest | {"end_weights": run.weights_digest()})
             files = {path.name for path in run.path.iterdir() if not path.name.startswith(".")} - {"checkpoints"}
@@ -99,6 +100,30 @@ def train_run(bound: Bound, path: Path, watch: Watch, command: str, *, force: bo
     return Trained(run, already_finished=False)
 
 
+def _already_trained(run: Run, bound: Bound, watch: Watch, *, test: bool) -> Trained:
+    """A finished run, with what it may still lack: the score of its test split."""
+    shutil.rmtree(run.path / "checkpoints", ignore_errors=True)  # where the last attempt was killed just before
+    is_due = test and bound.data.test is not None and run.metrics["test"] is None
+    if is_due:
+        _score_unscored(run, bound, saying(run, watch))
+    if words := stale_answers(run, bound):
+        watch(Warned(words))
+    return Trained(run, already_finished=not is_due)
+
+
+def _score_unscored(run: Run, bound: Bound, say: Watch) -> None:
+    """Score the test split of a finished run that was trained without it."""
+    from tunebench.train.baselines import baseline_scores
+
+    scorer = open_scorer(run, exports.TORCH)
+    model = getattr(scorer, "model", None)  # only tasks without labels need it, to measure its base
+    found = score_test(run, bound.recipe, replace(bound.data, predict=None), Fitted(model, scorer, {}), say)
+    metrics = run.metrics | found | {"baselines": baseline_scores(bound.data)}
+    if bound.recipe.method.kind not in BASELINES:
+        run.write_text(f"{run.weights.name}/README.md", card.model_card(run, metrics))
+    run.write_json("metrics.json", metrics)
+
+
 def _remarks(run: Run, bound: Bound) -> list[str]:
     """What a user should know of the data before training begins."""
     pairs = run.manifest["texts_shared_between_splits"].items()
@@ -112,22 +137,28 @@ def _remarks(run: Run, bound: Bound) -> list[str]:
     return bound.data.remarks() + found
 
 
-TORCH, TORCH_INT8 = "torch", "torch-int8"
-"""Backends: what was scored, and the same with its linear layers in 8-bit integers, on a CPU."""
+def open_scorer(run: Run, backend: str | None = None) -> Scorer:
+    """What predicts for a run: any of ``runs.exports.BACKENDS``; by default its saved model, or the export made the default.
 
-
-def open_scorer(run: Run, backend: str = TORCH) -> Scorer:
-    """What predicts by default for a run: its saved model, byte for byte the one that was scored."""
+    Whatever is opened is, byte for byte, what was scored or proved; InputError where it is not there, or is not that any more.
+    """
     run.check_weights()
+    backend = backend or exports.default_backend(run)
     if run.recipe.method.kind in BASELINES:
-        if backend != TORCH:
+        if backend != exports.TORCH:
             raise InputError("--backend", f"{run.name} is a baseline, of which there is one form only; leave the option out")
         return load_baseline(run.recipe.method.kind, run.weights)
+    if backend in exports.ENGINES:
+        from tunebench.predict.exported import open_export
+
+        return open_export(exports.check_export(run, backend), run.recipe.base.max_length if run.recipe.base else None)
     need_train_extra()
     require_machine(run.recipe)
     from tunebench.model import bundle
 
-    return bundle.open_scorer(run, int8=backend == TORCH_INT8)
+    if backend == exports.TORCH_MERGED:
+        return bundle.open_scorer(run, exports.check_merged(run))
+    return bundle.open_scorer(run, int8=backend == exports.TORCH_INT8)
 
 
 def merge_run(run: Run, watch: Watch) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def audit(
     """
     read = _summing(on_rows)
     scans, cleaned = _scan_files(recipe, locate, read)
-    parts = cut_parts(scans, recipe.data, recipe.seed, recipe.task)
+    parts = cut_parts(scans, recipe.data, recipe.data_seed, recipe.task)
     repeats = {name: count_repeats(part) for name, part in parts.items()}
     leaks, ruler = pair_up(parts), open_ruler(list(count_labels(parts["train"])))
     sampled = _sample(parts, leaks, _shown(parts, repeats, leaks), ruler, read)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tunebench.planning.footprint import FLOAT32, Footprint, logit_bytes
-from tunebench.planning.needs import Need, Term
+from tunebench.planning.needs import PROOF_PROCESS, Need, Term
 from tunebench.planning.workload import Workload
 from tunebench.recipe.adapters import Lora
 from tunebench.recipe.methods import ADAPTERS
@@ -14,6 +14,8 @@ from tunebench.recipe.spec import CAUSAL_TASKS, Recipe
 GB = 10**9
 PROCESS = 0.5 * GB
 """A process that has imported torch, transformers and peft."""
+WAITING = 0.45 * GB
+"""The process of the proof beside a training: it has imported the same, and waits (docs/plan.md)."""
 GPU_PROCESS = 2.5 * GB
 """The same with CUDA's libraries loaded."""
 KERNELS = 16 * 10**6
@@ -76,6 +78,7 @@ def memory_needs(
     characters, tokens = texts
     held = Term("texts and tokens", 2 * characters + TOKEN_BYTES * tokens, f"{characters:,} characters, {tokens:,} tokens")
     process = Term("process", round(GPU_PROCESS if gpu else PROCESS), "torch, transformers, peft" + (", CUDA" if gpu else ""))
+    waiting = Term(PROOF_PROCESS, round(WAITING), "waits, with the same imported")
     context = Term("CUDA", round(CONTEXT), "context and kernels")
     training = training_terms(recipe, found, work.largest_batch) if found.trainable else [weights_term(recipe, found)]
     model = [term for term in training if term.name in ("weights", "adapter")]
@@ -88,7 +91,7 @@ def memory_needs(
         parts |= {"merging": [] if beside else [*model, whole], "proving the merge": _again([whole])}
     needs = []
     for during, terms in parts.items():
-        twice = [] if during == "training" else _again([process, context])
+        twice = [waiting] if during == "training" else _again([process, context])
         if gpu:
             needs.append(Need("gpu", stage, during, (context, *twice[1:], *terms)))
         host = [*(beside if during == "merging" else []), *([] if gpu else terms)]

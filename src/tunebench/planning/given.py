@@ -82,7 +82,7 @@ def _by_shape(recipe: Recipe) -> Given:
     note = f"the weights of {recipe.base.model} are not on this machine: counted on the shape of {shape.name}"
     resolved = resolve(recipe, shape.config.model_type)
     try:
-        data = dataset.bind(recipe.data, recipe.seed, hub_data.locator(recipe.data), task=recipe.task)
+        data = dataset.bind(recipe.data, recipe.data_seed, hub_data.locator(recipe.data), task=recipe.task)
     except InputError as error:
         found = _without_data(recipe, error, None)
         return Given(resolved, shape.config, None, None, None, fetched=True, notes=[note, *found.notes])

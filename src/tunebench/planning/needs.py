@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple
 from tunebench.errors import InputError
 
 Resource = Literal["gpu", "ram", "disk"]
+PROOF_PROCESS = "process of the proof"
+"""What stands beside the training process, and is no part of its own peak."""
 _UNITS = {f"{letter}b": 1000**power for power, letter in enumerate("mgt", 2)}
 _UNITS |= {f"{letter}ib": 1024**power for power, letter in enumerate("mgt", 2)}
 _SIZE = re.compile(r"(?P<number>\d+(\.\d+)?) ?(?P<unit>[mgt]i?b)", re.IGNORECASE)
@@ -105,7 +107,8 @@ class StagePlan:
     def peak_bytes(self, resource: Resource) -> int | None:
         """Most that the training process itself has in use at once: as the probe measured it, else as it adds up."""
         measured = (self.probe or {}).get({"gpu": "peak_gpu_memory_bytes", "ram": "peak_memory_bytes"}.get(resource, ""))
-        summed = [need.bytes for need in self.needs if (need.resource, need.during) == (resource, "training")]
+        own = [need.terms for need in self.needs if (need.resource, need.during) == (resource, "training")]
+        summed = [sum(term.bytes for term in terms if term.name != PROOF_PROCESS) for terms in own]
         return int(measured) if measured else max(summed, default=None)
 
 

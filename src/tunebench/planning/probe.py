@@ -68,7 +68,7 @@ def measure(recipe: Recipe, begun: float) -> dict[str, Any]:
     from tunebench.train.session import prepare  # noqa: PLC0415 - in the child only
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    data = dataset.bind(recipe.data, recipe.seed, hub_data.locator(recipe.data), task=recipe.task)
+    data = dataset.bind(recipe.data, recipe.data_seed, hub_data.locator(recipe.data), task=recipe.task)
     precision = choose_precision(recipe.settings, device)
     shorter, few = _shortened(recipe, data)
     events: list[Event] = []

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tunebench.errors import listing, nearest
-from tunebench.recipe import methods, sources, spec, stages
+from tunebench.recipe import methods, search, sources, spec, stages
 from tunebench.recipe.closed import NAME_PATTERN
 from tunebench.recipe.trainer_keys import TRAINER_KEYS
 
@@ -37,6 +37,8 @@ _EXPECTED = {
 }
 _SPLIT = "a file, or a fraction of the training file such as {fraction: 0.1}"
 _SOURCE = "a file, or {file: …} with columns of its own"
+_SPACE = ["search", "space"]
+_VALUES = "a list of choices, or numbers such as {low: 1e-5, high: 1e-3}"
 SPLIT_KINDS: dict[str, type[BaseModel]] = {"path": BaseModel, "file": sources.SplitFile, "fraction": sources.Fraction}
 
 
@@ -108,6 +110,10 @@ def _expectation(item: dict[str, Any], path: list[str]) -> str:
         and path[-1] in sources.SPLITS
     ):
         return _SOURCE if path[-1] in ("train", "predict") else _SPLIT
+    if item["type"].startswith("union_tag") and path[:2] == _SPACE:
+        return _VALUES
+    if item["type"] == "too_short" and path == _SPACE:
+        return "at least one setting, such as train.learning_rate"
     if item["type"] in _EXPECTED:
         return _EXPECTED[item["type"]].format(**item.get("ctx", {}))
     message = str(item["msg"]).removeprefix("Input should be ")
@@ -120,6 +126,8 @@ def _unknown(path: list[str], owner: type[BaseModel] | None) -> str:
         return f"not a key of a recipe: {'here it is ' if TRAINER_KEYS[key].startswith('`') else ''}{TRAINER_KEYS[key]}"
     if len(path) == 1 and owner is stages.StagedRecipe and key in stages.Stage.model_fields:
         return "stands in each stage; move it below stages"
+    if path == ["search"] and owner in (stages.StagedRecipe, stages.Stage):
+        return "a chain of stages is not searched, as each stage starts from what the one before it left; search a recipe of one"
     if len(path) == 1 and owner is stages.Stage and key in stages.StagedRecipe.model_fields:
         return "is the same for all stages; move it above stages"
     kinds = [name for name, kind in methods.method_kinds().items() if key in kind.model_fields]
@@ -150,6 +158,9 @@ def _place(loc: Sequence[Any], root: type[BaseModel]) -> tuple[list[str], type[B
             continue
         if part in SPLIT_KINDS and path[:1] == ["data"] and path[-1] in sources.SPLITS and current is None:
             current = SPLIT_KINDS[str(part)]
+            continue
+        if part in (search.CHOICES, search.RANGE) and path[:2] == _SPACE:
+            current = search.Range
             continue
         if part in kinds and path == ["method"]:
             current = kinds[str(part)]

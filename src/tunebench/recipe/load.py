@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from tunebench.errors import InputError, listing, nearest
 from tunebench.recipe import closed, methods, sources, spec, stages
 from tunebench.recipe.faults import explain_faults, explain_staged, kind_of
+from tunebench.recipe.space import space_faults
 
 _FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
 _INT = re.compile(r"^[-+]?[0-9]+$|^0o[0-7]+$|^0x[0-9a-fA-F]+$")
@@ -135,12 +136,18 @@ def load_recipe(source: str, overrides: Sequence[str] = ()) -> spec.Recipe:
 
 def load_any(source: str, overrides: Sequence[str] = ()) -> AnyRecipe:
     """The recipe in a file or the preset of that name, of one stage or of several; ``stages.NAME.key=value`` overrides one's."""
+    settings, folder = read_settings(source)
+    _apply_overrides(settings, overrides)
+    return anchored(validate_any(settings, source), folder)
+
+
+def read_settings(source: str) -> tuple[dict[str, Any], Path]:
+    """What stands in a recipe file or preset, not yet validated, and the folder that its relative paths start from."""
     text, folder = _read(source)
     settings = parse_yaml(text, source)
     if not isinstance(settings, dict):
         raise InputError(source, f"expected settings such as `name: my-run`, found {kind_of(settings)}")
-    _apply_overrides(settings, overrides)
-    return anchored(validate_any(settings, source), folder)
+    return settings, folder
 
 
 def _read(source: str) -> tuple[str, Path]:
@@ -166,9 +173,12 @@ def _read(source: str) -> tuple[str, Path]:
 def validate(settings: dict[str, Any], subject: str) -> spec.Recipe:
     """The recipe, or InputError with every fault, each naming its key and what to write instead."""
     try:
-        return spec.Recipe.model_validate(settings)
+        recipe = spec.Recipe.model_validate(settings)
     except ValidationError as error:
         raise InputError(subject, explain_faults([dict(item) for item in error.errors()])) from None
+    if faults := space_faults(recipe):
+        raise InputError(subject, faults)
+    return recipe
 
 
 def validate_any(settings: dict[str, Any], subject: str) -> AnyRecipe:

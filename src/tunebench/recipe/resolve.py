@@ -134,17 +134,18 @@ _READING = COLUMNS
 _WITHOUT_EFFECT: Any = {
     "name": True,
     "base": {"model", "revision"},
-    "data": {"dataset", "dataset_config", "dataset_revision", "train", "predict", "label_names", *_READING},
+    "data": {"dataset", "dataset_config", "dataset_revision", "train", "predict", "label_names", "seed", *_READING},
     "train": {"logging_steps", "per_device_eval_batch_size", "save_strategy", "save_steps", "gradient_checkpointing"},
     "report_to": True,
+    "search": True,
 }
 
 
 def identity(recipe: Recipe, data_digest: str, base_digest: str | None) -> dict[str, Any]:
     """All that decides a run's result, as flat keys: settings, contents of the data, contents of the base.
 
-    Left out is what changes no result: where and how rows are read (the same rows are the same data), the run's own name,
-    display names, the batch size of predictions, how often a line is printed or a checkpoint written, trackers.
+    Left out is what changes no result: where and how rows are read and drawn (the same rows are the same data), the run's own
+    name, display names, the batch size of predictions, how often a line is printed or a checkpoint written, trackers.
     """
     settings = flatten(recipe.model_dump(mode="json", exclude=_WITHOUT_EFFECT))
     for split in ("validation", "test"):

@@ -138,6 +138,13 @@ class Data(Spec):
     )
     clean: Clean = Field(default_factory=Clean, description="What is done to every text first.")
     max_train_samples: int | None = Field(None, ge=1, description="Train on this many of the training rows, drawn by the seed.")
+    seed: int | None = Field(
+        None,
+        ge=0,
+        lt=2**32,
+        description="Draws splits and samples, where that is not the recipe's `seed`: with one of its own, runs of several seeds "
+        "have the same rows.",
+    )
     positive_label: Label | None = Field(None, description="Of two labels, the one that precision, recall and F1 speak of.")
     label_names: dict[str, str | dict[str, str]] = Field(
         default_factory=dict,

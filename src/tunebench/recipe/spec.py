@@ -15,6 +15,7 @@ from tunebench.recipe.adapters import Lora
 from tunebench.recipe.closed import NAME_PATTERN, Spec
 from tunebench.recipe.methods import BASELINES, METHODS_OF, TRAINED_KINDS, Method, method_kinds
 from tunebench.recipe.prompt import Prompt, template_faults
+from tunebench.recipe.search import Search
 from tunebench.recipe.sources import Clean, Data
 
 Task = Literal["text-classification", "prompt-classification", "multiple-choice", "language-modeling", "instruction"]
@@ -144,6 +145,7 @@ class Recipe(Spec):
     report_to: Trackers = Field(
         default_factory=list, description="Trackers that get a copy of the curves: `tensorboard`, `wandb`, `trackio`, or none."
     )
+    search: Search | None = Field(None, description="What `tunebench search` tries; such a recipe is searched, not trained.")
 
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
@@ -151,6 +153,11 @@ class Recipe(Spec):
         if faults:
             raise ValueError("\n".join(faults))
         return self
+
+    @property
+    def data_seed(self) -> int:
+        """What splits and samples are drawn by."""
+        return self.seed if self.data.seed is None else self.data.seed
 
     @property
     def settings(self) -> Train:
@@ -238,7 +245,7 @@ def training_faults(recipe: Recipe) -> list[str]:
 
 def settings_group(owner: type[BaseModel] | None, key: str) -> type[BaseModel] | None:
     """The group of settings that a key of ``owner`` holds; None for a plain setting and for ``method``, which has kinds."""
-    groups: dict[str, type[BaseModel]] = {"base": Base, "data": Data, "prompt": Prompt, "train": Train}
+    groups: dict[str, type[BaseModel]] = {"base": Base, "data": Data, "prompt": Prompt, "train": Train, "search": Search}
     return groups.get(key) if owner is Recipe else Clean if owner is Data and key == "clean" else None
 
 

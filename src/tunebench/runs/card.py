@@ -69,7 +69,7 @@ are the ones that were scored: {_proofs(metrics)}.
 {_usage(run, repository or ("merged" if merged else run.weights.name), merged=merged)}
 ```
 
-Texts are cut at {recipe.base.max_length} tokens.{_cleaning(recipe)}
+Texts are cut at {recipe.base.max_length} tokens.{cleaning_words(recipe)}
 Scores on other kinds of text than the training rows are unknown.
 The base's files have the sha256 `{manifest["base"]["digest"]}` (see `manifest.json`).
 
@@ -239,7 +239,8 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _cleaning(recipe: Recipe) -> str:
+def cleaning_words(recipe: Recipe) -> str:
+    """What a recipe does to texts before anything else, as a sentence for a card; empty where it leaves them as they are."""
     clean = recipe.data.clean
     done = {key: getattr(clean, key) for key in _CLEANED if getattr(clean, key) != "keep"}
     if not done:

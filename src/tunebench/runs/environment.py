@@ -5,6 +5,7 @@ What torch sees of the machine is asked in a child process, so whoever asks stay
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -63,6 +64,11 @@ VARIABLES = (
     "TRACKIO_DIR",
 )
 _SECRET = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY")
+_CONTAINERS = (
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+"""Where Linux keeps the limit of a container, what it has in use, and how much of that are copies of files."""
 TORCH_SECONDS = 60
 """How long torch may take to be imported and asked."""
 _ASK_TORCH = """
@@ -174,6 +180,20 @@ def variables() -> dict[str, str]:
     """The environment variables that change what happens; secrets only as ``set``, addresses without who signs in."""
     found = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     return {name: "set" if name in _SECRET else _USERINFO.sub(r"\1", value) for name, value in found.items()}
+
+
+def available_memory_bytes() -> int:
+    """Memory that programs can still have: what the system says, or less where a container has a limit of its own."""
+    free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")]
+    with contextlib.suppress(OSError, StopIteration):  # counts what the system can take back from its own copies of files too
+        lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
+        free = [next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) * 1024]
+    for folder, limit, used, copies in _CONTAINERS:
+        with contextlib.suppress(OSError, ValueError):  # not there, or "max"
+            most, held = (int((folder / name).read_text("utf-8")) for name in (limit, used))
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text("utf-8").splitlines())
+            free.append(max(0, most - held + int(stat.get(copies, 0))))
+    return min(free)
 
 
 def peak_memory_bytes() -> int:

@@ -171,7 +171,7 @@ def open_run(path: Path, recipe: spec.Recipe, manifest: dict[str, Any], *, force
         raise InputError(str(run.path), "exists and is not a run; choose another name or --runs folder")
     with run.locked():  # nothing is touched while another process is at work here
         if (run.path / "manifest.json").is_file():
-            differing = _differing(run, manifest["identity"])
+            differing = what_differs(run, manifest["identity"])
             if differing and not force:
                 raise InputError(
                     str(run.path),
@@ -214,7 +214,7 @@ def sweep(folder: Path, *, deep: bool = True) -> None:
         folders[:] = [name for name in folders if deep and not name.startswith(".")]
 
 
-def _differing(run: Run, identity: dict[str, Any]) -> list[str]:
+def what_differs(run: Run, identity: dict[str, Any]) -> list[str]:
     """What keeps a run from being the same; nothing of an attempt that failed before its first step: it holds nothing."""
     if not any(isinstance(event, Step | Stopped | Finished) for event in run.events()):
         return []
