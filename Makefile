@@ -24,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help install starter demo test test-fast test-quant format lint types layers docs docs-check lock-check check wheel \
-        bench-train bench-check bench-overhead bench-llm lock clean
+        bench-train bench-check bench-overhead bench-llm bench-infer lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -135,6 +135,10 @@ bench-overhead: starter ## what a run costs beside the bare loop, and what its c
 bench-llm: export GOMP_SPINCOUNT = 1000
 bench-llm: starter ## decoders: answers per second, training, memory, beside what people run by hand
 	$(BIN)/python bench/llm.py --gate
+
+bench-infer: export GOMP_SPINCOUNT = 1000
+bench-infer: starter ## predictions per second, latency and cold start: by hand, the pipeline, ours, every export
+	$(BIN)/python bench/infer.py --gate
 
 bench-check: $(STAMP) ## time and memory of `tunebench check` on a million rows
 	$(BIN)/python bench/check.py --gate

@@ -209,8 +209,10 @@ def test_small_validation_splits_say_so(run: Run, capsys: pytest.CaptureFixture[
     assert "64 validation rows are too few for a threshold: accuracy 0.95 takes 117 even if all are right" in out
     assert "abstaining below" not in out
     source = write_csv(run.path.parent / "ask.csv", [{"text": "good"}])
-    tunebench(capsys, "predict", run.path, source, "--output", run.path.parent / "out.csv", "--calibrated")
+    said = tunebench(capsys, "predict", run.path, source, "--output", run.path.parent / "out.csv", "--calibrated")[1]
     assert "abstain" not in (run.path.parent / "out.csv").read_text("utf-8")  # there is nothing to go by
+    assert "knows no threshold to abstain below" in said
+    assert "0 too unsure" not in said
 
 
 def test_a_calibration_of_other_weights_another_backend_or_none_is_refused_with_the_command(

@@ -18,9 +18,10 @@ from shelf import create_run, finished_run, manifest, recipe, tunebench
 from tiny import World, make_rows, write_csv, write_recipe
 
 from tunebench import jobs
+from tunebench.benching.bench import FILE, threads_here
 from tunebench.binding import bind, bind_recipe, manifest_of, sealed_rows
 from tunebench.cells_text import CellLines
-from tunebench.comparing import cells, memory, soundness
+from tunebench.comparing import cells, memory, outcome, soundness
 from tunebench.comparing.processes import Task, fault_of, fits, run_tasks, steps_of
 from tunebench.comparing.telling import Begun, Ended, Told
 from tunebench.errors import InputError, Interrupted
@@ -396,6 +397,19 @@ def test_a_run_that_cannot_be_written_is_shown_and_not_counted(tmp_path: Path, m
     monkeypatch.setattr(Run, "events", lambda run: iter([]))
     (words,) = count_looks([one, other], "report")
     assert words.startswith("one: its test rows are shown and that look cannot be counted")
+
+
+def test_figures_of_other_settings_another_machine_or_other_weights_are_taken_anew(tmp_path: Path) -> None:
+    run = finished_run(tmp_path, method={"kind": "tfidf"}, base=None)
+    based = finished_run(tmp_path, "based", base={"model": "bert-base-uncased", "max_length": 64})
+    fitting: dict[str, Any] = {"batch_size": 32, "threads": threads_here(), "hardware": environment.hardware(), "weights": None}
+    forms = {"torch": {}, "torch-merged": {}}
+    for one, length in ((run, None), (based, 64)):
+        one.write_json(FILE, fitting | {"max_length": length, "forms": forms})
+        assert outcome.is_timed(one)
+        for change in ({"max_length": 16}, {"batch_size": 8}, {"hardware": {}}, {"weights": "x"}, {"threads": 99}, {"forms": {}}):
+            one.write_json(FILE, fitting | {"max_length": length, "forms": forms} | change)
+            assert not outcome.is_timed(one), change
 
 
 def test_a_failed_cell_ends_the_command_with_1_and_its_table_on_standard_output(

@@ -178,8 +178,16 @@ def test_a_baseline_may_win_and_it_is_said_plainly() -> None:
     rows = [row("lora", 0.9), row("tfidf", 0.89, "linear", 10**9, method="tfidf")]
     told = taken(rows)
     assert told["take"] == "tfidf"
-    assert "A baseline (tfidf) wins here: on these rows nothing more complex is shown to be worth its cost." in told["why"]
+    assert "A baseline (tfidf) wins here: on these rows nothing more complex that meets the limits is shown" in told["why"]
     assert "A baseline" not in taken(rows, apart=("tfidf",))["why"]
+
+
+def test_a_baseline_does_not_win_against_what_was_not_there_or_was_left_out() -> None:
+    tfidf, majority = row("tfidf", 0.8, "linear", method="tfidf"), row("majority", 0.5, "constant", method="majority")
+    assert "A baseline" not in taken([tfidf, majority], apart=("majority",))["why"]
+    slow = row("lora", 0.9, forms={"torch": timed(50)})
+    told = taken([slow, tfidf | {"forms": {"torch": timed(1)}}], max_latency_ms=10)
+    assert (told["take"], "A baseline" in told["why"]) == ("tfidf", False)
 
 
 def test_the_rules_stand_beside_the_verdict_and_the_order_of_rows_decides_nothing() -> None:

@@ -54,7 +54,7 @@ def test_the_help_of_a_command_names_what_it_takes(name: str, capsys: Capture) -
             assert parameter.help, parameter.name
             assert parameter.opts[0] in out
         else:
-            assert str(parameter.name).upper() in out
+            assert (parameter.metavar or str(parameter.name).upper()) in out
 
 
 def test_every_command_that_shows_a_result_can_print_json() -> None:

@@ -154,7 +154,20 @@ def test_several_seeds_are_compared_by_a_bootstrap_over_seeds_and_rows(tmp_path:
         == np.sum([run.metrics["test"]["confusion"]["rows_gold_columns_predicted"] for run in groups[0].runs], axis=0).tolist()
     )
     assert [cell["seed"] for cell in row["cells"]] == [0, 1, 2]
-    assert "seeds for each method" in found["statement_notes"][2]
+    assert "by Student's t" in found["statement_notes"][2]
+
+
+def test_what_seeds_do_not_tell_is_said_of_methods_that_have_seeds(tmp_path: Path) -> None:
+    baseline = {"method": {"kind": "tfidf"}, "base": None}
+    tfidf, single = answered_run(tmp_path, "tfidf", wrong=40, **baseline), answered_run(tmp_path, "single", wrong=30)
+    told = " ".join(assemble([seeds_of(tmp_path, "three", [10, 11, 12]), *alone(tfidf, single)])["statement_notes"])
+    assert "Of one seed only: single;" in told
+    assert "Of few seeds: three (3). " in told
+    many = assemble([seeds_of(tmp_path, "five", [10, 11, 12, 13, 14]), *alone(tfidf)])["statement_notes"]
+    assert not any("few seeds" in note or "one seed" in note for note in many)
+    runs = [tfidf, answered_run(tmp_path, "other", wrong=50, **baseline)]
+    assert "--seeds" not in " ".join(assemble(alone(*runs))["statement_notes"])
+    assert "--seeds" in " ".join(assemble(alone(tfidf, single))["statement_notes"])
 
 
 def test_seeds_that_differ_widen_the_interval(tmp_path: Path) -> None:

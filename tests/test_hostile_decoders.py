@@ -138,7 +138,7 @@ VERBS: dict[str, tuple[list[str], str]] = {
     ),
     "a backend there is not": (
         ["predict", "majority", "--text", "x", "--backend", "fast"],
-        "'fast' is not one of 'torch', 'torch-int8'",
+        "'fast' is not one of 'torch', 'torch-merged', 'torch-int8', 'onnx'",
     ),
 }
 

@@ -13,7 +13,7 @@ from quiz import make_questions, write_quiz
 from tiny import write_csv
 
 from tunebench import jobs
-from tunebench.compare.table import comparison
+from tunebench.compare.comparison import Group, assemble
 from tunebench.data.items import Question
 from tunebench.errors import InputError
 from tunebench.predict.baselines import load_baseline
@@ -104,7 +104,7 @@ def test_it_trains_as_every_method_does_and_stands_beside_every_run_of_its_task(
             kind: runs[kind].metrics["test"]["accuracy"] for kind in runs
         }
     assert overlap.metrics["test"]["accuracy"]["value"] > 0.8 > 0.5 > runs["majority"].metrics["test"]["accuracy"]["value"]
-    rows = comparison(list(runs.values()))
+    rows = assemble([Group(run.name, str(run.path), "", [run]) for run in runs.values()])["rows"]
     assert [(row["method"], row["architecture"], row["total_parameters"]) for row in rows] == [
         ("word-overlap", "rule", 0),
         ("majority", "constant", 3),

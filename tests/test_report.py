@@ -208,6 +208,7 @@ def test_the_page_says_what_to_take_first_and_shows_the_failed_row(page: str) ->
     assert "failed: CUDA out of memory" in text
     assert "lora beats ia3 by 1.9 points" in text
     assert "a fine film 0" in text
+    assert "Of several seeds the answers of the first are shown" in text
     assert "test in train 35" in text
 
 
@@ -217,6 +218,7 @@ def test_the_page_of_one_run_compares_nothing() -> None:
     assert {"table", "curves", "parameters", "confusion", "reliability", "length", "errors", "provenance"} <= places
     assert not {"verdict", "statements", "pareto"} & places
     assert "Answered differently" not in seen.text()
+    assert "Of several seeds" not in seen.text()
 
 
 def test_of_a_row_without_figures_a_dash_is_shown_and_no_section_is_empty() -> None:
@@ -326,6 +328,7 @@ def test_confusions_count_answers_without_a_label_apart() -> None:
         (shown.duration(148.5), "2 min 28 s"),
         (shown.duration(3_900), "1 h 05 min"),
         (shown.duration(0.42), "0.4 s"),
+        (shown.milliseconds(0.00334), "0.0033 ms"),
         (shown.milliseconds(0.31), "0.31 ms"),
         (shown.milliseconds(1204.4), "1,204 ms"),
         (shown.rate(41_000), "41,000"),
@@ -355,6 +358,8 @@ def test_a_report_of_a_run_lies_in_it_and_counts_as_a_look(finished: Run) -> Non
     assert finished.is_finished()
     text = Page((finished.path / "report" / "report.html").read_text("utf-8")).text()
     assert finished.manifest["data"]["test"]["digest"] in text
+    page = (finished.path / "report" / "report.html").read_text("utf-8")
+    assert re.search(r"<tr><th scope=\"row\"><bdi>tfidf</bdi></th><td>\d+</td>(<td>[^<]*</td>){3}<td>2</td></tr>", page)
     assert {path: path.read_bytes() for path in before} == before, "what was scored is left as it is"
 
 

@@ -56,11 +56,22 @@ def test_holm_is_the_example_worked_by_hand() -> None:
     assert statistics.holm([]) == []
 
 
-def test_of_two_seeds_the_mean_varies_as_it_should() -> None:
-    drawn = statistics.over_seeds(np.tile([0.0, 1.0], (4000, 1)), [[0, 1]])[:, 0]
-    assert drawn.var() == pytest.approx(np.var([0, 1], ddof=1) / 2, rel=0.05)
-    three = statistics.over_seeds(np.tile([0.0, 1.0, 5.0], (20_000, 1)), [[0, 1, 2]])[:, 0]
-    assert three.var() == pytest.approx(np.var([0, 1, 5], ddof=1) / 3, rel=0.05)
+@pytest.mark.parametrize(("seeds", "t"), [([0.5, 0.51], 12.706), ([0.5, 0.51, 0.55], 4.303)], ids=["two", "three"])
+def test_the_mean_over_seeds_has_the_t_interval(seeds: list[float], t: float) -> None:
+    drawn = statistics.over_seeds(np.tile(seeds, (40_000, 1)), [range(len(seeds)), [0]])
+    half = t * np.std(seeds, ddof=1) / np.sqrt(len(seeds))
+    assert statistics.percentiles(drawn[:, 0]) == pytest.approx((np.mean(seeds) - half, np.mean(seeds) + half), rel=0.03)
+    assert (drawn[:, 1] == seeds[0]).all()
+
+
+def test_equal_methods_of_few_seeds_are_not_told_apart() -> None:
+    generator = np.random.default_rng(0)
+    claims = []
+    for _ in range(300):
+        scores = np.tile(0.85 + 0.008 * generator.standard_normal(6), (1000, 1))
+        one, other = statistics.over_seeds(scores, [range(3), range(3, 6)]).T
+        claims.append(statistics.two_sided(one - other) < 0.05)
+    assert np.mean(claims) <= 0.05
 
 
 def simulated(generator: np.random.Generator, rows: int, seeds: int, spread: float) -> np.ndarray:
@@ -83,7 +94,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(monkeypatch: pytest.Monke
         low, high = statistics.percentiles(drawn[:, :seeds].mean(axis=1) - drawn[:, seeds:].mean(axis=1))
         held_without_seeds += low <= 0 <= high
         false_claims += statistics.two_sided(one - other) < 0.05
-    assert 0.90 <= held / times <= 0.99
+    assert held / times >= 0.92, "with four seeds t holds it a little more often than 95 times in 100"
     assert false_claims / times <= 0.07
     assert 1 - held_without_seeds / times > 0.10, "the data must be such that seeds matter"
 
@@ -176,8 +187,8 @@ def test_without_probabilities_there_is_no_calibration_and_not_a_perfect_one() -
     assert calibration_error(some, hits) == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize(("off", "truth"), [(0.0, 0.0), (0.15, 0.15)], ids=["calibrated", "too sure"])
-def test_the_interval_of_a_calibration_error_holds_the_truth(off: float, truth: float, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("off", [0.0, 0.03, 0.15], ids=["calibrated", "a little too sure", "too sure"])
+def test_the_interval_of_a_calibration_error_holds_the_truth(off: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statistics, "SCORE_DRAWS", 300)
     generator, held, errors, highs, times = np.random.default_rng(4), 0, [], [], 100
     for _ in range(times):
@@ -186,11 +197,11 @@ def test_the_interval_of_a_calibration_error_holds_the_truth(off: float, truth: 
         errors.append(value := calibration_error(confidence[:, 0], hits[:, 0]) or 0.0)
         drawn, moved = (found[:, 0] for found in statistics.calibration_draws(confidence, hits))
         low, high = statistics.calibration_interval(value, drawn, moved)
-        assert low <= value <= high
-        held += low <= truth <= high
+        assert low <= value < high, "by chance alone a figure also comes out below the truth"
+        held += low <= off <= high
         highs.append(high)
     assert np.mean(highs) < np.mean(errors) + 0.045, "the bias is not added once more"
-    assert np.mean(errors) > truth, "the estimate itself is biased upwards"
+    assert np.mean(errors) > off, "the estimate itself is biased upwards"
     assert held / times >= 0.93
 
 

@@ -154,7 +154,7 @@ def predict(
             f"{found['output']}: {found['rows']:,} rows, {found['errors']:,} with an error, "
             f"{found['truncated']:,} cut at max_length"
             + (f", {found['invalid']:,} generated answers that name no label" if found["invalid"] else "")
-            + (f", {found['abstained']:,} too unsure (abstain)" if calibrated else "")
+            + ("" if found["abstained"] is None else f", {found['abstained']:,} too unsure (abstain)")
             + "".join(f"\ncolumn {old!r} is called {new!r} there" for old, new in found["renamed_columns"].items())
             + "".join(f"\n{remark}" for remark in found["remarks"])
         ),

@@ -8,16 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunebench import exporting
-from tunebench.benching.bench import bench as time_forms
-from tunebench.benching.contestants import Asked
 from tunebench.binding import bind_recipe, labels_of, reading_of_file, rows_to_score, sealed_rows
-from tunebench.calibrating import calibrate_run
-from tunebench.compare.choice import Limits
-from tunebench.compare.report import require as require_report
-from tunebench.comparing import cells, memory, outcome, soundness
-from tunebench.comparing.processes import run_tasks
-from tunebench.comparing.telling import Said, Tell
 from tunebench.data import dataset, readers, writers
 from tunebench.data.cleaning import cleaner, text_fault
 from tunebench.data.reading import ids_in
@@ -38,15 +29,16 @@ from tunebench.runs.chain import MERGED
 from tunebench.runs.index import find_run
 from tunebench.runs.looks import looks_at_test
 from tunebench.runs.push import push_run
-from tunebench.searching.search import Told
-from tunebench.searching.search import search as search_settings
 from tunebench.staging import train_stages
 from tunebench.training import Trained, merge_run, open_scorer, train_run
 
 if TYPE_CHECKING:
+    from tunebench.compare.choice import Limits
+    from tunebench.comparing.telling import Tell
     from tunebench.data.findings import Findings
     from tunebench.model.parameters import ParameterReport
     from tunebench.planning.needs import Plan
+    from tunebench.searching.search import Told
 
 
 def train(source: str, overrides: Sequence[str], runs: Path, watch: Watch, *, force: bool = False, test: bool = True) -> Trained:
@@ -146,7 +138,8 @@ def predict_file(
     if source.resolve() == output.resolve():
         raise InputError(str(output), "is the input file; inputs are never overwritten, choose another --output")
     calibration = stored_calibration(run, backend or exports.default_backend(run)) if calibrated else NO_CALIBRATION
-    abstains, counts = calibration.threshold is not None, {"rows": 0, "errors": 0, "truncated": 0, "invalid": 0, "abstained": 0}
+    abstains, counts = calibration.threshold is not None, {"rows": 0, "errors": 0, "truncated": 0, "invalid": 0}
+    unsure = 0
     scorer = calibration.scorer(open_scorer(run, backend))
     types = predictions.output_types(reader.types, labels, abstains=abstains)
     with writers.table_writer(output, TYPES if answers_only else types) as write:
@@ -157,13 +150,15 @@ def predict_file(
             counts["errors"] += sum(error is not None for error in found.errors)
             counts["truncated"] += sum(found.truncated)
             counts["invalid"] += sum(found.invalid)
-            counts["abstained"] += (found.abstain or []).count(True)
+            unsure += (found.abstain or []).count(True)
             on_rows(counts["rows"])
     names = {} if answers_only else predictions.output_names(list(reader.types), labels, abstains=abstains)
     renamed = {old: new for old, new in names.items() if old != new}
     remarks = [reader.remark] if reader.remark else []
-    files = {"input": str(source), "output": str(output)}
-    return {"run": run.name, **files, **counts, "renamed_columns": renamed, "remarks": remarks}
+    if calibrated and not abstains:
+        remarks.append("its calibration knows no threshold to abstain below; probabilities are calibrated, and no row is marked")
+    files, counted = {"input": str(source), "output": str(output)}, counts | {"abstained": unsure if abstains else None}
+    return {"run": run.name, **files, **counted, "renamed_columns": renamed, "remarks": remarks}
 
 
 def bench(
@@ -179,12 +174,17 @@ def bench(
     data: str | None = None,
 ) -> dict[str, Any]:
     """Rows per second, latency and memory of every form of some runs, in turns; kept in each run's ``bench.json``."""
+    from tunebench.benching.bench import bench as time_forms
+    from tunebench.benching.contestants import Asked
+
     asked = Asked(rows, batch_size, max_length, rounds, tuple(backends), data)
     return time_forms([find_run(name, runs) for name in names], asked, say)
 
 
 def calibrate(name: str, runs: Path, target_accuracy: float = 0.95, backend: str | None = None) -> dict[str, Any]:
     """Fit a temperature and a threshold to abstain below, on a run's validation rows; kept in its ``calibration.json``."""
+    from tunebench.calibrating import calibrate_run
+
     return calibrate_run(find_run(name, runs), target_accuracy, backend)
 
 
@@ -200,6 +200,8 @@ def export(name: str, runs: Path, form: str, watch: Watch, *, force: bool = Fals
 
     The form ``torch`` makes nothing: as the default it undoes the choice of an export.
     """
+    from tunebench import exporting
+
     run = find_run(name, runs)
     if form == exports.TORCH and not default:
         raise InputError("--format torch", "is the model as it was saved, which is there already; it goes with --default only")
@@ -228,6 +230,12 @@ def compare(
     ``at_once`` cells are trained side by side, as far as the memory they are planned to need is there. A cell that fails stands
     in the comparison with its error.
     """
+    from tunebench.compare.choice import Limits
+    from tunebench.compare.report import require as require_report
+    from tunebench.comparing import cells, memory, outcome, soundness
+    from tunebench.comparing.processes import run_tasks
+    from tunebench.comparing.telling import Said
+
     require_report()
     rows = cells.rows_of(sources, seeds, runs, output, lambda line: tell(Said(line)))
     sound = soundness.looked_over(rows, runs)
@@ -246,6 +254,9 @@ def compare(
 
 def report(name: str, runs: Path, output: Path | None = None) -> dict[str, Any]:
     """``report.html`` and ``report.pdf`` of one run, in its ``report/`` or in ``output``; a counted look at its test rows."""
+    from tunebench.compare.report import require as require_report
+    from tunebench.comparing import outcome
+
     require_report()
     run = find_run(name, runs)
     if output is None and not os.access(run.path, os.W_OK):
@@ -257,6 +268,8 @@ def search(
     source: str, overrides: Sequence[str], runs: Path, tell: Callable[[Told], None], *, force: bool = False
 ) -> dict[str, Any]:
     """Look for better settings of a recipe by trials on its validation rows, and write the best as a recipe of its own."""
+    from tunebench.searching.search import search as search_settings
+
     need_train_extra()
     recipe = load_recipe(source, overrides)
     if recipe.search is None:

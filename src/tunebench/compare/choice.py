@@ -15,6 +15,7 @@ from tunebench.runs.exports import TORCH, TORCH_MERGED
 
 FAMILIES = ("constant", "rule", "linear", "encoder", "causal LM")
 """From the simplest to the most complex."""
+_BASELINES = FAMILIES[:3]
 SAME_SIZE, SAME_SPEED = 1.1, 1.05
 """Factors up to which models count as equally large, and forms as equally fast."""
 MOST_LOST = 0.004
@@ -133,7 +134,8 @@ def choose(
     }
     equal = [one for one in found if _as_good(one, leader, against)]
     taken = _easiest(equal)
-    return verdict | {"take": taken.name, "backend": taken.backend, "why": _why(taken, leader, equal, against.get(taken.name))}
+    why = _why(taken, leader, equal, against.get(taken.name)) + _plainly(taken, found)
+    return verdict | {"take": taken.name, "backend": taken.backend, "why": why}
 
 
 def _as_good(one: Candidate, leader: Candidate, against: Mapping[str, Statement]) -> bool:
@@ -178,11 +180,17 @@ def _why(taken: Candidate, leader: Candidate, equal: Sequence[Candidate], statem
         gap = f"{100 * statement['difference']:.1f} points, {told_p(statement['p_holm'])}"
         better = _better(taken, equal, leader)
         told = f"{taken.name} cannot be told from {leader.name}, the best in accuracy ({gap}), and is {better} ({figures})."
-    if taken.row["family"] in ("constant", "rule", "linear"):
-        told += (
-            f" A baseline ({taken.row['method']}) wins here: on these rows nothing more complex is shown to be worth its cost."
-        )
     return told
+
+
+def _plainly(taken: Candidate, found: Sequence[Candidate]) -> str:
+    """That a baseline wins, where it was set against something else than baselines."""
+    if taken.row["family"] not in _BASELINES or all(one.row["family"] in _BASELINES for one in found):
+        return ""
+    return (
+        f" A baseline ({taken.row['method']}) wins here: on these rows nothing more complex that meets the limits is shown to be "
+        "worth its cost."
+    )
 
 
 def _better(taken: Candidate, equal: Sequence[Candidate], leader: Candidate) -> str:

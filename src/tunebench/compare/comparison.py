@@ -17,6 +17,7 @@ from tunebench.compare.rows import Row, failed_row, intervals, row_of
 from tunebench.compare.statements import Evidence, mean_accuracy, notes, pairs, statements
 from tunebench.data.labels import LabelMap
 from tunebench.errors import InputError, TunebenchError
+from tunebench.recipe.matrix import UNSEEDED
 from tunebench.recipe.spec import TEXT_TASKS
 from tunebench.runs import environment
 from tunebench.runs.run import Run
@@ -63,7 +64,8 @@ def assemble(groups: Sequence[Group], limits: Limits | None = None) -> dict[str,
     labels, tested = LabelMap.from_dict(first.manifest["labels"]), _tested(finished)
     answers = {group.name: [read_answers(run, tested.gold) for run in group.runs] for group in finished}
     finished.sort(key=lambda group: (-mean_accuracy(answers[group.name]), group.name))
-    evidence = Evidence(tested, {group.name: answers[group.name] for group in finished})
+    unseeded = frozenset(group.name for group in finished if group.runs[0].recipe.method.kind in UNSEEDED)
+    evidence = Evidence(tested, {group.name: answers[group.name] for group in finished}, unseeded)
     draws = evidence.draws() if evidence.resampled else {}
     rows = [_row(group, answers[group.name], tested, draws.get(group.name)) for group in finished]
     rows += [failed_row(rows[0], group.name, group.source, group.command, _failures(group)) for group in groups if not group.runs]

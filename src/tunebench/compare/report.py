@@ -68,7 +68,7 @@ def _view(comparison: dict[str, Any]) -> dict[str, Any]:
         "title": contents.title_of(comparison),
         "several": len(rows) > 1,
         "rows": rows,
-        "cells": [cell for row in rows for cell in row["cells"]] if any(len(row["cells"]) > 1 for row in rows) else [],
+        "cells": [cell for row in rows for cell in row["cells"]],
         "rates": [row for row in finished if row["rows_per_second"]],
         "forms": list(contents.forms_of(finished)),
         "limits": contents.limits_in_words(comparison["choice"]["limits"]) if comparison["choice"] else [],

@@ -93,7 +93,9 @@ def rate(value: float | None) -> str:
 
 
 def _three(value: float) -> str:
-    """About three digits: ``0.31``, ``4.00``, ``92.1``, ``1,204``."""
+    """About three digits: ``0.0033``, ``0.31``, ``4.00``, ``92.1``, ``1,204``."""
+    if 0 < value < 0.095:
+        return f"{value:.2g}"
     return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:,.0f}"
 
 

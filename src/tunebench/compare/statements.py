@@ -12,17 +12,21 @@ from tunebench.compare import statistics
 from tunebench.compare.analysis import Answers, TestedRows
 
 LEVEL = 0.05
-FEW_GROUPS = 30
+FEW_GROUPS, FEW_SEEDS = 30, 5
 MCNEMAR, BOOTSTRAP = "McNemar exact", "paired bootstrap"
 Statement = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What methods answered on the same rows: the cells of each by its name, best method first."""
+    """What methods answered on the same rows: the cells of each by its name, best method first.
+
+    ``unseeded`` are the names of methods that no seed changes.
+    """
 
     rows: TestedRows
     methods: Mapping[str, Sequence[Answers]]
+    unseeded: frozenset[str] = frozenset()
 
     @property
     def resampled(self) -> bool:
@@ -73,21 +77,25 @@ def notes(evidence: Evidence, number: int) -> list[str]:
         f"p-values are two-sided and adjusted by Holm's method for {counted}; a difference counts where p < {LEVEL} after that.",
         "Each interval is a 95 % interval by itself, not adjusted: where it leaves out 0 while p says nothing, believe p.",
     ]
+    seeds_of = {name: len(cells) for name, cells in evidence.methods.items() if name not in evidence.unseeded}
     if not evidence.resampled:
-        found.append(
-            "McNemar's exact test of single runs on the same rows, interval by Bonett and Price: other seeds could give another "
-            "order; --seeds 3 tells more."
-        )
+        other = ": other seeds could give another order; --seeds 5 tells more" if seeds_of else ""
+        found.append(f"McNemar's exact test of single runs on the same rows, interval by Bonett and Price{other}.")
         return found
     drawn = "test rows" if rows.groups is None else f"whole groups of {rows.group_by!r}"
-    seeds = ", and seeds for each method" if several else ""
+    seeds = "; what other seeds would give, by Student's t around the mean of those there are" if several else ""
     found.append(f"Paired bootstrap of {statistics.DRAWS:,} draws: {drawn} are drawn, the same for both methods{seeds}.")
     if rows.groups is not None:
         count = int(rows.groups.max()) + 1
         rough = "; so few make all of this rough" if count < FEW_GROUPS else ""
         found.append(f"Rows of one group are not independent, so no test takes them as such; there are {count:,} groups{rough}.")
-    if single := [name for name, cells in evidence.methods.items() if len(cells) == 1]:
+    if single := [name for name, number in seeds_of.items() if number == 1]:
         found.append(f"Of one seed only: {', '.join(single)}; what another seed would change there is not in the intervals.")
+    if few := [f"{name} ({number})" for name, number in seeds_of.items() if 1 < number < FEW_SEEDS]:
+        found.append(
+            f"Of few seeds: {', '.join(few)}. Intervals are wide then, and only large differences are told apart; "
+            "--seeds 5 tells more."
+        )
     return found
 
 

@@ -4,12 +4,15 @@
 them gets right and the other wrong. Its interval is that of Bonett and Price (2012, Biometrical Journal 54), which Fagerland,
 Lydersen and Laake (2014, Statistics in Medicine 33) recommend: it does not collapse where no such row was seen.
 
-*The bootstrap* draws test rows with replacement, the same for all runs, and seeds per method (Sellam et al. 2022, The
-MultiBERTs: the multi-bootstrap; Owen 2007, The pigeonhole bootstrap, for why two crossed factors may be drawn each by itself,
-which errs towards wide intervals). Where rows come in groups, such as the reviews of one film, whole groups are drawn instead
-of rows (cluster bootstrap; Davison and Hinkley 1997, section 3.8): rows of one group are not independent. Of n units n - 1 are
-drawn (McCarthy 1969; Rao and Wu 1988): drawing n of few seeds or groups would give too small a variance, of two seeds half of
-it. No bootstrap can make up for seeds that were not run: with fewer than about five, intervals remain somewhat too narrow.
+*The bootstrap* draws test rows with replacement, the same for all runs. Where rows come in groups, such as the reviews of one
+film, whole groups are drawn instead of rows (cluster bootstrap; Davison and Hinkley 1997, section 3.8): rows of one group are
+not independent. Of n units n - 1 are drawn (McCarthy 1969; Rao and Wu 1988): drawing n of few groups would give too small a
+variance.
+
+*Seeds* are few, and drawing them with replacement (Sellam et al. 2022, The MultiBERTs) claims too much then: simulated, where
+normal seeds decide everything and rows nothing, of two equal methods of 2, 3, 5 seeds each 31, 15, 9 % would be told apart.
+In every resample of the rows the mean over seeds is therefore moved by Student's t of their spread: in the same simulation
+0, 1, 3 % are told apart, and 94 to 95 % of intervals hold the truth. Two seeds tell only large differences apart.
 
 Everything is computed with a seed of its own, so the same runs give the same figures.
 """
@@ -84,14 +87,19 @@ def accuracy_draws(hits: np.ndarray, asked: np.ndarray, groups: np.ndarray | Non
 
 
 def over_seeds(draws: np.ndarray, methods: Sequence[Sequence[int]]) -> np.ndarray:
-    """The mean over resampled seeds ``(D, M)`` of draws ``(D, R)``; ``methods`` names the runs of each by their place."""
+    """The mean over seeds ``(D, M)`` of scores ``(D, R)`` in D resamples; ``methods`` names the runs of each by their place.
+
+    What other seeds would have given is drawn from Student's t around the mean (as the t interval has it; Gosset 1908).
+    """
     generator = np.random.default_rng([SEED, 1])  # not the one that draws rows
     means = []
     for places in methods:
-        seeds = len(places)
-        taken = generator.multinomial(max(1, seeds - 1), np.full(seeds, 1 / seeds), size=len(draws))
-        means.append((draws[:, list(places)] * taken).sum(axis=1) / taken.sum(axis=1))
-    return np.column_stack(means)
+        found, seeds = draws[:, list(places)], len(places)
+        mean = found.mean(axis=1)
+        if seeds > 1:
+            mean += found.std(axis=1, ddof=1) / np.sqrt(seeds) * generator.standard_t(seeds - 1, size=len(draws))
+        means.append(mean)
+    return np.asarray(np.column_stack(means).clip(0, 1))
 
 
 def two_sided(draws: np.ndarray) -> float:
@@ -109,14 +117,15 @@ def percentiles(draws: np.ndarray) -> tuple[float, float]:
 def calibration_interval(value: float, errors: np.ndarray, moved: np.ndarray) -> tuple[float, float]:
     """95 % interval of a calibration error, out of the draws ``(D,)`` that ``calibration_draws`` gives, means over seeds.
 
-    The figure is biased upwards, and resamples once more; so their distances from it are laid on its other side (the basic
-    bootstrap; Davison and Hinkley 1997, section 5.2). That takes off half of the bias where a model is calibrated; so the lower
-    end is also no higher than the figure less what the bins moved in all, which no error can change by more (the triangle
-    inequality): a calibrated model's interval holds 0. Widened to the figure.
+    The figure is biased upwards, and resamples once more; so for the lower end their distances from it are laid on its other side
+    (the basic bootstrap; Davison and Hinkley 1997, section 5.2). That takes off half of the bias where a model is calibrated; so
+    that end is also no higher than the figure less what the bins moved in all, which no error can change by more (the triangle
+    inequality): a calibrated model's interval holds 0. The upper end is the figure and as much as draws fall below their own
+    mean: so far a figure comes out below its expectation, which the truth does not exceed.
     """
     low, high = percentiles(errors)
     moves = float(np.quantile(moved, 0.975))
-    return max(0.0, min(value, 2 * value - high, value - moves)), max(value, 2 * value - low)
+    return max(0.0, min(value, 2 * value - high, value - moves)), min(1.0, value + max(0.0, float(errors.mean()) - low))
 
 
 def f1_draws(gold: np.ndarray, predicted: np.ndarray, asked: np.ndarray, labels: int, groups: np.ndarray | None) -> np.ndarray:

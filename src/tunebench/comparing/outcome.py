@@ -86,9 +86,10 @@ def time_runs(groups: Sequence[Group], runs: Path, output: Path, tell: Tell) -> 
 def is_timed(run: Run) -> bool:
     """Say whether a run's ``bench.json`` speaks of its present forms on this machine, with the settings of `tunebench bench`."""
     try:
-        known: dict[str, Any] = json.loads((run.path / FILE).read_text("utf-8"))
+        known, base = json.loads((run.path / FILE).read_text("utf-8")), run.recipe.base
         wanted = {
             "batch_size": Asked.batch_size,
+            "max_length": base.max_length if base else None,
             "threads": threads_here(),
             "hardware": environment.hardware(),
             "weights": run.manifest.get("end_weights"),
