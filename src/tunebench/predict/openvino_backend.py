@@ -13,11 +13,9 @@ from typing import Any
 
 import numpy as np
 
-HINTS = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "128"}
+HINTS = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "128", "PERFORMANCE_HINT": "LATENCY"}
 """Without the first this engine computes in bfloat16 on CPUs that know it, and says nothing. The second is how many channels of a
 token share a scale where weights are 8-bit integers; float weights are not touched by it."""
-FEW_ROWS = 4
-"""Up to so many rows all cores work on one row at a time; of more, several rows are under way at once."""
 
 
 def open_openvino() -> Any:
@@ -30,26 +28,18 @@ def open_openvino() -> Any:
 
 
 class OpenvinoBackend:
-    """A graph of token ids, compiled by OpenVINO. Rows run alone: in 8 bits a neighbour's padding would show."""
+    """A graph of token ids, compiled by OpenVINO. Rows run alone: in 8 bits a neighbour's padding would show.
+
+    All cores work on one row at a time. With several rows under way at once this engine was a sixth faster, and on a busy
+    machine gave a few rows of thousands other logits, up to 4.6 away (docs/lab-log.md).
+    """
 
     def __init__(self, folder: Path, pad_id: int) -> None:
         self._openvino, self._path, self.pad_id = open_openvino(), folder / "model.xml", pad_id
 
     def logits(self, ids: Sequence[Sequence[int]]) -> np.ndarray:
         """``(B, K)`` float32, rows in the order given."""
-        rows = [np.array([row], dtype=np.int64) for row in ids]
-        if len(rows) <= FEW_ROWS:
-            return np.concatenate([self._one(row) for row in rows])
-        found: list[np.ndarray] = [np.empty(0)] * len(rows)
-
-        def keep(request: Any, place: int) -> None:
-            found[place] = np.array(request.get_output_tensor(0).data)
-
-        self._queue.set_callback(keep)
-        for place, row in enumerate(rows):
-            self._queue.start_async({0: row}, place)
-        self._queue.wait_all()
-        return np.concatenate(found)
+        return np.concatenate([self._one(np.array([row], dtype=np.int64)) for row in ids])
 
     def _one(self, row: np.ndarray) -> np.ndarray:
         self._request.infer({0: row})
@@ -57,12 +47,4 @@ class OpenvinoBackend:
 
     @cached_property
     def _request(self) -> Any:
-        return self._compiled("LATENCY").create_infer_request()
-
-    @cached_property
-    def _queue(self) -> Any:
-        """One row per stream: on two cores two streams of a thread each are a sixth faster than one of two threads."""
-        return self._openvino.AsyncInferQueue(self._compiled("THROUGHPUT"))
-
-    def _compiled(self, hint: str) -> Any:
-        return self._openvino.Core().compile_model(str(self._path), "CPU", HINTS | {"PERFORMANCE_HINT": hint})
+        return self._openvino.Core().compile_model(str(self._path), "CPU", HINTS).create_infer_request()
