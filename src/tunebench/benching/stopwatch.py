@@ -1,24 +1,17 @@
-"""A process that opens one form of a run and times it: no other form shares its memory, its threads or its caches.
-
-Requests and answers are one JSON line each; the process ends when its standard input does.
-"""
+"""A process that opens one form of a run and times it: no other form shares its memory, its threads or its caches."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tunebench.data.items import Item, flat, from_json, to_json
-from tunebench.errors import TunebenchError
 from tunebench.predict.scorers import Scorer
 from tunebench.recipe.spec import Recipe, Train
+from tunebench.runs.answering import Answering, serve
 from tunebench.runs.environment import peak_memory_bytes
 from tunebench.runs.run import Run
 
@@ -32,26 +25,11 @@ class Stopwatch:
     def __init__(
         self, run: Path, backend: str, items: Sequence[Item], singles: int, batch_size: int, max_length: int | None
     ) -> None:
-        self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed by close()
         begun = time.perf_counter()
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "tunebench.benching.stopwatch"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-        )
+        self._answering = Answering("tunebench.benching.stopwatch")
+        asked = {"run": str(run), "backend": backend, "items": [to_json(item) for item in items], "singles": singles}
         try:
-            self._ask(
-                {
-                    "run": str(run),
-                    "backend": backend,
-                    "items": [to_json(item) for item in items],
-                    "singles": singles,
-                    "batch_size": batch_size,
-                    "max_length": max_length,
-                }
-            )
+            self._answering.ask(asked | {"batch_size": batch_size, "max_length": max_length})
         except BaseException:
             self.close()
             raise
@@ -62,33 +40,11 @@ class Stopwatch:
         """One turn: ``seconds`` for all items in batches, ``latencies`` (seconds) one item at a time, peak memory (bytes),
         and how many items were ``unscored``. Before it some items are scored that are not timed.
         """
-        return self._ask({})
+        return self._answering.ask({})
 
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
-        self._process.communicate()
-        self._log.close()
-
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            answer = json.loads(self._process.stdout.readline() or "{}")
-        except (BrokenPipeError, ValueError):
-            answer = {}
-        if "error" in answer or not answer:
-            raise TunebenchError(answer.get("error") or self._last_words())
-        return dict(answer)
-
-    def _last_words(self) -> str:
-        code = self._process.wait()
-        self._log.seek(0)
-        lines = self._log.read().strip().splitlines()
-        killed = "the process was killed; is the memory too small?" if code < 0 else f"the process ended with exit code {code}"
-        return lines[-1] if lines else killed
+        self._answering.close()
 
 
 class OtherwiseAsked(Run):
@@ -134,34 +90,29 @@ def _peak_gpu_memory() -> int | None:
     return int(torch.cuda.max_memory_allocated()) if torch is not None and torch.cuda.is_available() else None
 
 
-def main() -> None:
-    """Server side: open what the first request names, and time it at every further one."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever libraries print goes to the log, never between the answers
+class _Timing:
+    """Server side: opens what the first request names, and times it at every further one."""
+
+    def __init__(self, open_scorer: Callable[[Run, str], Scorer]) -> None:
+        self._open_scorer = open_scorer
+        self._scorer: Scorer | None = None
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        if self._scorer is None:
+            self._items, self._singles = [from_json(item) for item in request["items"]], request["singles"]
+            run = OtherwiseAsked(Path(request["run"]), request["batch_size"], request["max_length"])
+            self._scorer, self._warm = self._open_scorer(run, request["backend"]), max(WARM, request["batch_size"])
+            return {"ok": True}
+        found = _timed(self._scorer, self._items, self._singles, self._warm)
+        self._warm = WARM
+        return found
+
+
+def _timing() -> Callable[[dict[str, Any]], dict[str, Any]]:
     from tunebench.training import open_scorer  # noqa: PLC0415 - the client need not load it
 
-    asked: dict[str, Any] = {}
-    scorer: Scorer | None = None
-    warm = WARM
-    for line in sys.stdin:
-        try:
-            if scorer is None:
-                asked = json.loads(line)
-                asked["items"] = [from_json(item) for item in asked["items"]]
-                run = OtherwiseAsked(Path(asked["run"]), asked["batch_size"], asked["max_length"])
-                scorer = open_scorer(run, asked["backend"])
-                warm = max(WARM, asked["batch_size"])
-                answer: dict[str, Any] = {"ok": True}
-            else:
-                answer = _timed(scorer, asked["items"], asked["singles"], warm)
-                warm = WARM
-        except TunebenchError as error:
-            answer = {"error": str(error)}
-        except Exception as error:  # noqa: BLE001 - told to the client, which raises it
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+    return _Timing(open_scorer).answer
 
 
 if __name__ == "__main__":
-    main()
+    serve(_timing)

@@ -6,12 +6,8 @@ waiting. Requests and answers are one JSON line each; logits travel as a safeten
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from tunebench.data.items import Item, from_json, to_json
 from tunebench.errors import TunebenchError
+from tunebench.runs.answering import Answering, serve
 
 
 class ProofWorker:
@@ -28,22 +25,13 @@ class ProofWorker:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="tunebench-proof-")
-        self._log = Path(self._folder.name) / "stderr.txt"
-        with self._log.open("w") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "tunebench.model.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
+        self._answering = Answering("tunebench.model.worker")
 
     def __enter__(self) -> ProofWorker:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._process.kill()
-        self._process.communicate()
+        self._answering.close()
         self._folder.cleanup()
 
     def logits(self, run: Path, form: str, items: Sequence[Item], batch_size: int) -> np.ndarray:
@@ -56,48 +44,27 @@ class ProofWorker:
             "batch_size": batch_size,
             "out": str(out),
         }
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            answer = json.loads(self._process.stdout.readline() or "{}")
-        except (BrokenPipeError, ValueError):
-            answer = {}
-        if answer.get("ok") is not True:
-            raise TunebenchError(
-                f"the saved model could not be opened in a fresh process: {answer.get('error') or self._last_words()}"
-            )
+            self._answering.ask(request)
+        except TunebenchError as error:
+            raise TunebenchError(f"the saved model could not be opened in a fresh process: {error}") from None
         return load_file(out)["logits"]
 
-    def _last_words(self) -> str:
-        lines = self._log.read_text("utf-8", "replace").strip().splitlines()
-        return lines[-1] if lines else "the process ended without a word"
 
-
-def _answer(request: dict[str, Any]) -> None:
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
     from tunebench.model.bundle import open_scorer  # noqa: PLC0415 - the client must not import torch
-    from tunebench.runs.run import Run  # noqa: PLC0415
+    from tunebench.runs.run import Run  # noqa: PLC0415 - as above
 
     scorer = open_scorer(Run(Path(request["run"])), request["form"], request["batch_size"], for_proof=True)
     save_file({"logits": scorer.score([from_json(item) for item in request["items"]]).logits}, request["out"])
+    return {"ok": True}
 
 
-def main() -> None:
-    """Server side: answer requests until standard input ends."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever libraries print goes to the log, never between the answers
-    import tunebench.model.bundle  # noqa: F401, PLC0415 - warm up while waiting
+def _warmed_up() -> Callable[[dict[str, Any]], dict[str, Any]]:
+    import tunebench.model.bundle  # noqa: F401, PLC0415 - while nobody waits for it
 
-    for line in sys.stdin:
-        try:
-            _answer(json.loads(line))
-            answer: dict[str, Any] = {"ok": True}
-        except Exception as error:  # noqa: BLE001 - told to the client, which raises it
-            answer = {"ok": False, "error": f"{type(error).__name__}: {error}"}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+    return _answer
 
 
 if __name__ == "__main__":
-    main()
+    serve(_warmed_up)
