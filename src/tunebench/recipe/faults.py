@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -37,6 +37,7 @@ _EXPECTED = {
 }
 _SPLIT = "a file, or a fraction of the training file such as {fraction: 0.1}"
 _SOURCE = "a file, or {file: …} with columns of its own"
+_KNOWN = "; known are "
 _SPACE = ["search", "space"]
 _VALUES = "a list of choices, or numbers such as {low: 1e-5, high: 1e-3}"
 SPLIT_KINDS: dict[str, type[BaseModel]] = {"path": BaseModel, "file": sources.SplitFile, "fraction": sources.Fraction}
@@ -73,7 +74,18 @@ def explain_faults(errors: Sequence[dict[str, Any]], root: type[BaseModel] = spe
     for where, (expected, found) in wrong.items():
         if not any(other.startswith(f"{where}.") for other in wrong):  # a fault inside it says more
             faults.append(f"{where}: expected {' or '.join(dict.fromkeys(expected))}, found {found}")
-    return list(dict.fromkeys(faults))
+    return _known_once(dict.fromkeys(faults))
+
+
+def _known_once(faults: Iterable[str]) -> list[str]:
+    """The faults, of which only the first about each group of settings lists the keys that it knows."""
+    told: set[str] = set()
+    found = []
+    for fault in faults:
+        head, mark, known = fault.partition(_KNOWN)
+        found.append(head if mark and known in told else fault)
+        told.add(known)
+    return found
 
 
 def kind_of(value: Any) -> str:
@@ -138,7 +150,7 @@ def _unknown(path: list[str], owner: type[BaseModel] | None) -> str:
     if elsewhere:
         return f"unknown here; it belongs to {' or '.join(elsewhere)}"
     known = list(owner.model_fields) if owner else []
-    return f"unknown key{nearest(key, known)}; known are {listing(known, most=20)}"
+    return f"unknown key{nearest(key, known)}{_KNOWN}{listing(known, most=20)}"
 
 
 def _help(owner: type[BaseModel] | None, key: str) -> str:
