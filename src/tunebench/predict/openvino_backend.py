@@ -22,7 +22,7 @@ def open_openvino() -> Any:
     """The package ``openvino`` without converter and telemetry: it does without where these cannot be imported."""
     for name in ("openvino_telemetry", "openvino.tools.ovc"):
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]
-    import openvino  # noqa: PLC0415
+    import openvino  # noqa: PLC0415 - after its telemetry was kept out
 
     return openvino
 
@@ -30,8 +30,8 @@ def open_openvino() -> Any:
 class OpenvinoBackend:
     """A graph of token ids, compiled by OpenVINO. Rows run alone: in 8 bits a neighbour's padding would show.
 
-    All cores work on one row at a time. With several rows under way at once this engine was a sixth faster, and on a busy
-    machine gave a few rows of thousands other logits, up to 4.6 away (docs/lab-log.md).
+    All cores work on one row at a time, as a precaution: with several rows under way at once this engine was a sixth faster, and
+    twice gave a few rows other logits, up to 4.6 away. Why is not known (docs/lab-log.md).
     """
 
     def __init__(self, folder: Path, pad_id: int) -> None:
