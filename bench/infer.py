@@ -133,10 +133,10 @@ class Torch:
         assert run.recipe.base is not None
         self.model, self.tokenizer = merged_model(run), AutoTokenizer.from_pretrained(str(run.weights))
         if run.recipe.base.pooling == "mean":
-            self.model.forward = self._pooled(self.model.forward)  # type: ignore[method-assign]
+            self.model.forward = self._pooled(self.model.forward)
         logging.set_verbosity(logging.CRITICAL)  # the pipeline lists all classes that it knows as an error
         self._pipeline = pipeline("text-classification", model=self.model, tokenizer=self.tokenizer, device="cpu")
-        self._names = list(self.model.config.id2label.values())  # type: ignore[union-attr]
+        self._names = list(self.model.config.id2label.values())
 
     @staticmethod
     def _pooled(forward: Callable[..., Any]) -> Callable[..., Any]:

@@ -16,12 +16,13 @@ from tiny import World, make_rows, write_csv, write_recipe
 
 from tunebench import jobs
 from tunebench.benching import bench as verb
-from tunebench.benching.bench import FILE, Entry, OpenForms, bench, store
+from tunebench.benching.bench import Entry, OpenForms, bench, store
 from tunebench.benching.contestants import Asked, Contestant, contestants, drawn
 from tunebench.benching.stopwatch import OtherwiseAsked
 from tunebench.data.items import Question
 from tunebench.errors import InputError, TunebenchError
 from tunebench.runs import exports
+from tunebench.runs.exports import BENCH
 from tunebench.runs.run import Run
 from tunebench.training import open_scorer
 
@@ -119,7 +120,7 @@ def test_where_memory_is_short_forms_are_closed_and_opened_again_in_the_same_ord
 
 
 def test_the_form_that_rested_longest_is_closed_first(two: list[Run], fake: type[FakeStopwatch]) -> None:
-    who = Contestant(two[0], "baseline", ("torch",), ["a"], 1, None)
+    who = Contestant(two[0], "linear", ("torch",), ["a"], 1, None)
     entries = [Entry(who, name) for name in ("torch", "onnx", "openvino")]
     with OpenForms(Asked(), 2 * entries[0].bytes) as forms:
         for place in (0, 1, 0, 2):
@@ -134,11 +135,11 @@ def test_a_form_that_dies_is_told_and_the_others_go_on(
 ) -> None:
     fake.broken = {"majority torch"}
     code, out, told = tunebench(capsys, "bench", *[run.path for run in two], "--rounds", 2)
-    assert (code, "1 of the forms could not be timed" in told) == (1, True)
+    assert (code, "error: majority torch could not be timed" in told) == (1, True)
     assert fake.said == ["majority torch", "tfidf torch", "tfidf torch"]
     assert "majority torch: the process was killed" in out
-    assert not (two[0].path / FILE).exists()
-    assert list(json.loads((two[1].path / FILE).read_text("utf-8"))["forms"]) == ["torch"]
+    assert not (two[0].path / BENCH).exists()
+    assert list(json.loads((two[1].path / BENCH).read_text("utf-8"))["forms"]) == ["torch"]
 
 
 def test_runs_over_the_same_rows_get_the_same_texts_and_others_are_told(
@@ -223,7 +224,7 @@ def test_figures_of_the_same_settings_stay_beside_each_other_and_others_go(two: 
     }
 
     def kept() -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((two[0].path / FILE).read_text("utf-8"))
+        found: dict[str, Any] = json.loads((two[0].path / BENCH).read_text("utf-8"))
         return found
 
     store(two[0], settings, {"torch": {"seconds": 1.0}})
@@ -233,7 +234,7 @@ def test_figures_of_the_same_settings_stay_beside_each_other_and_others_go(two: 
         store(two[0], settings | {name: other}, {"onnx": {"seconds": 3.0}})
         assert kept()["forms"] == {"onnx": {"seconds": 3.0}}
         store(two[0], settings, {"torch": {"seconds": 1.0}})
-    two[0].write_text(FILE, "[3")
+    two[0].write_text(BENCH, "[3")
     store(two[0], settings, {"onnx": {"seconds": 4.0}})
     assert kept()["forms"] == {"onnx": {"seconds": 4.0}}
 
@@ -244,7 +245,7 @@ def test_a_run_that_cannot_be_written_is_timed_and_not_stored(
     monkeypatch.setattr("os.access", lambda path, mode: path != two[0].path)
     found = bench(two, Asked(rows=5), nothing)
     assert [run["stored"] for run in found["runs"]] == [False, True]
-    assert [(run.path / FILE).exists() for run in two] == [False, True]
+    assert [(run.path / BENCH).exists() for run in two] == [False, True]
     assert found["remarks"] == [f"{two[0].path} is read-only: timed, and not stored there"]
 
 
@@ -279,7 +280,7 @@ def test_forms_are_timed_in_processes_of_their_own_and_torch_stays_out_of_this_o
     assert encoder["peak_memory_bytes"] > 2 * linear["peak_memory_bytes"] > 0
     assert 0 < encoder["p50_ms"] <= encoder["p99_ms"]
     assert linear["rows_per_second"] == pytest.approx(6 / linear["seconds"])
-    assert json.loads((run / FILE).read_text("utf-8"))["forms"]["torch"] == encoder
+    assert json.loads((run / BENCH).read_text("utf-8"))["forms"]["torch"] == encoder
 
 
 def test_weights_that_were_not_scored_are_not_timed(two: list[Run], capsys: pytest.CaptureFixture[str]) -> None:

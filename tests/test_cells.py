@@ -18,7 +18,7 @@ from shelf import create_run, finished_run, manifest, recipe, tunebench
 from tiny import World, make_rows, write_csv, write_recipe
 
 from tunebench import jobs
-from tunebench.benching.bench import FILE, threads_here
+from tunebench.benching.bench import threads_here
 from tunebench.binding import bind, bind_recipe, manifest_of, sealed_rows
 from tunebench.cells_text import CellLines
 from tunebench.comparing import cells, memory, outcome, soundness
@@ -30,6 +30,7 @@ from tunebench.recipe.load import load_recipe
 from tunebench.recipe.matrix import expand
 from tunebench.recipe.resolve import identity
 from tunebench.runs import environment
+from tunebench.runs.exports import BENCH
 from tunebench.runs.folder import Folder
 from tunebench.runs.looks import count_looks
 from tunebench.runs.run import Run, open_run
@@ -405,10 +406,10 @@ def test_figures_of_other_settings_another_machine_or_other_weights_are_taken_an
     fitting: dict[str, Any] = {"batch_size": 32, "threads": threads_here(), "hardware": environment.hardware(), "weights": None}
     forms = {"torch": {}, "torch-merged": {}}
     for one, length in ((run, None), (based, 64)):
-        one.write_json(FILE, fitting | {"max_length": length, "forms": forms})
+        one.write_json(BENCH, fitting | {"max_length": length, "forms": forms})
         assert outcome.is_timed(one)
         for change in ({"max_length": 16}, {"batch_size": 8}, {"hardware": {}}, {"weights": "x"}, {"threads": 99}, {"forms": {}}):
-            one.write_json(FILE, fitting | {"max_length": length, "forms": forms} | change)
+            one.write_json(BENCH, fitting | {"max_length": length, "forms": forms} | change)
             assert not outcome.is_timed(one), change
 
 

@@ -29,9 +29,9 @@ from tunebench.errors import InputError, MissingExtra
 from tunebench.runs.looks import looks_at_test
 from tunebench.runs.run import Run
 
-pytest.importorskip("matplotlib")
-pytest.importorskip("jinja2")
-pytest.importorskip("fpdf")
+pytest.importorskip("matplotlib", reason="the extra `report` is not installed")
+pytest.importorskip("jinja2", reason="the extra `report` is not installed")
+pytest.importorskip("fpdf", reason="the extra `report` is not installed")
 
 HOSTILE = (
     "<script>alert(1)</script><img src=x onerror=alert(2)> \"quoted\" 'single' </style></svg></td></table> javascript:alert(3) "

@@ -208,9 +208,9 @@ class Child:
     looks = 0
     kill_at = 0
     "The look at which the whole search is killed; 0 for never."
-    signalled: list[str] = []  # noqa: RUF012
-    started: list[str] = []  # noqa: RUF012
-    deaths: dict[str, list[int]] = {}  # noqa: RUF012
+    signalled: list[str] = []  # noqa: RUF012 - emptied by the fixture
+    started: list[str] = []  # noqa: RUF012 - emptied by the fixture
+    deaths: dict[str, list[int]] = {}  # noqa: RUF012 - emptied by the fixture
     "Exit codes that the children of a trial end with at once, the first one first."
 
     def __init__(self, command: Sequence[str], log: Path) -> None:

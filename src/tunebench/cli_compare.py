@@ -113,7 +113,8 @@ def bench(
     )
     show(found, as_json, bench_text)
     if found["failed"]:
-        raise TunebenchError(f"{found['failed']} of the forms could not be timed")
+        failed = [f"{run['run']} {name}" for run in found["runs"] for name, form in run["forms"].items() if "error" in form]
+        raise TunebenchError(f"{', '.join(failed)} could not be timed")
 
 
 @click.command(short_help="Look for better settings of a recipe by trials on its validation rows.")

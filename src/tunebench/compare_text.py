@@ -6,12 +6,12 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from tunebench.compare.shown import NONE, milliseconds, rate, size
 from tunebench.compare.table import fastest_export
 from tunebench.runs.exports import TORCH, TORCH_MERGED
 from tunebench.terminal import clock, columns, printable
 
 Row = dict[str, Any]
-NONE = "-"
 WIDTH = 120
 HEAD = (
     "run",
@@ -62,10 +62,10 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row['total_parameters']:,}",
         f"{row['trainable_parameters']:,}",
         f"{row['trainable_percent']:.2f}",
-        _bytes(row["adapter_bytes"]),
+        size(row["adapter_bytes"]),
         clock(row["train_seconds"]),
-        _bytes(row["peak_memory_bytes"]),
-        _rate(row["rows_per_second"]),
+        size(row["peak_memory_bytes"]),
+        rate(row["rows_per_second"]),
     )
 
 
@@ -77,8 +77,8 @@ def _forms(row: Row) -> list[tuple[str, ...]]:
         form = row["forms"][name]
         own, saved = form.get("accuracy"), form.get("reference_accuracy")
         lost = NONE if own is None or saved is None else f"{round(100 * (saved - own), 1) + 0.0:.1f} points"
-        times = (_milliseconds(form.get("p50_ms")), _milliseconds(form.get("p99_ms")))
-        lines.append((row["run"], name, _rate(form.get("rows_per_second")), *times, _bytes(form.get("peak_memory_bytes")), lost))
+        times = (milliseconds(form.get("p50_ms")), milliseconds(form.get("p99_ms")))
+        lines.append((row["run"], name, rate(form.get("rows_per_second")), *times, size(form.get("peak_memory_bytes")), lost))
     return lines
 
 
@@ -96,7 +96,7 @@ def _remarks(rows: Sequence[Row]) -> list[str]:
 def _choice(choice: dict[str, Any], *, single: bool) -> str:
     if single and not any(choice["limits"].values()):
         return ""
-    take = f"take {choice['take']} as {choice['backend']}" if choice["take"] is not None else "take none"
+    take = f"take {choice['take']}{_as(choice['backend'])}" if choice["take"] is not None else "take none"
     refused = [f"left out: {item['run']}{_as(item['backend'])}: {item['reason']}" for item in choice["refused"]]
     rules = [f"{number}. {rule}" for number, rule in enumerate(choice["rules"], 1)]
     return "\n\n".join(_lines(part) for part in ([take, choice["why"]], refused, rules) if part)
@@ -115,22 +115,3 @@ def _lines(texts: Sequence[str]) -> str:
 
 def _interval(row: Row, name: str) -> str:
     return NONE if row[name] is None else f"{row[name]:.4f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
-
-
-def _rate(number: float | None) -> str:
-    if number is None:
-        return NONE
-    return f"{number:,.1f}" if number < 100 else f"{number:,.0f}" if number < 1e5 else f"{number / 1e6:,.1f} M"
-
-
-def _milliseconds(number: float | None) -> str:
-    return NONE if number is None else f"{number:.3g} ms" if number < 1000 else f"{number:,.0f} ms"
-
-
-def _bytes(number: float | None) -> str:
-    if number is None:
-        return NONE
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if number >= unit:
-            return f"{number / unit:,.2f} {name}" if name == "GB" else f"{number / unit:,.0f} {name}"
-    return f"{number:,.0f} B"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from tunebench.compare.shown import milliseconds, rate, size
 from tunebench.terminal import columns, printable
 
 
 def bench_text(found: dict[str, Any]) -> str:
     """What ``bench`` prints: a line per form, medians with the range over the rounds, and what has to be known beside them."""
-    head = ("run", "form", "kind", "rows", "rows/s", "[range]", "seconds", "p50 ms", "p99 ms", "memory", "load s")
+    head = ("run", "form", "kind", "rows", "rows/s", "[range]", "seconds", "p50", "p99", "memory", "load s")
     body = [
         (run["run"], backend, run["family"], *_timed(run, figures))
         for run in found["runs"]
@@ -42,19 +43,9 @@ def _timed(run: dict[str, Any], figures: dict[str, Any]) -> tuple[str, ...]:
         f"{figures['seconds']:.3g}" if figures["seconds"] < 100 else f"{figures['seconds']:,.0f}",
         milliseconds(figures["p50_ms"]),
         milliseconds(figures["p99_ms"]),
-        f"{figures['peak_memory_bytes'] / 1e6:,.0f} MB",
+        size(figures["peak_memory_bytes"]),
         f"{figures['load_seconds']:.1f}",
     )
-
-
-def rate(value: float) -> str:
-    """Rows per second, with as many digits as mean something."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def milliseconds(value: float) -> str:
-    """A latency, with as many digits as mean something."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}" if value < 10 else f"{value:.1f}"
 
 
 def calibration_text(found: dict[str, Any]) -> str:

@@ -14,11 +14,9 @@ from tunebench.benching.contestants import Asked, Contestant, contestants
 from tunebench.benching.stopwatch import Stopwatch
 from tunebench.errors import TunebenchError
 from tunebench.runs import environment
-from tunebench.runs.exports import ENGINES
+from tunebench.runs.exports import BENCH, ENGINES
 from tunebench.runs.run import FORMAT_VERSION, Run
 
-FILE = "bench.json"
-"""What a run keeps of how fast it is."""
 SETTINGS = ("rows", "batch_size", "max_length", "texts", "threads", "hardware", "weights")
 """Figures taken with other settings than these, or of other weights, are not kept beside new ones."""
 ROOM = 0.8
@@ -45,7 +43,7 @@ class Entry:
     @property
     def bytes(self) -> int:
         """About how much memory it takes while it is open."""
-        light = self.backend in ENGINES or self.contestant.family == "baseline"
+        light = self.backend in ENGINES or self.contestant.run.recipe.base is None
         libraries = ENGINE_BYTES if light else TORCH_BYTES
         return libraries + WEIGHT_BYTES * int(self.contestant.run.metrics["parameters"]["total"])
 
@@ -143,6 +141,7 @@ def _take_turns(entries: Sequence[Entry], asked: Asked, say: Callable[[str], Non
                 except TunebenchError as error:
                     entry.error = str(error)
                     forms.close(entry)
+                    say(f"[{number}/{asked.rounds}] {entry.name}: failed: {error}")
                     continue
                 rate = len(entry.contestant.items) / turn["seconds"]
                 say(f"[{number}/{asked.rounds}] {entry.name}: {rate:,.1f} rows/s")
@@ -175,14 +174,14 @@ def _settings(who: Contestant, asked: Asked, hardware: dict[str, Any], threads: 
 def store(run: Run, settings: dict[str, Any], forms: dict[str, dict[str, Any]]) -> None:
     """Write ``bench.json`` of a run; forms timed before under the same settings stay in it."""
     try:
-        known = json.loads((run.path / FILE).read_text("utf-8"))
+        known = json.loads((run.path / BENCH).read_text("utf-8"))
         same = all(known[name] == settings[name] for name in SETTINGS)
         kept = dict(known["forms"]) if same else {}
     except (OSError, ValueError, KeyError, TypeError):
         kept = {}
     timed = {name: figures for name, figures in forms.items() if "error" not in figures}
     if timed or kept:
-        run.write_json(FILE, {"format": FORMAT_VERSION, **settings, "forms": kept | timed})
+        run.write_json(BENCH, {"format": FORMAT_VERSION, **settings, "forms": kept | timed})
 
 
 def _remarks(entered: Sequence[Contestant], asked: Asked) -> list[str]:

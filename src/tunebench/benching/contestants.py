@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunebench.binding import reading_of_file, unsealed_rows
+from tunebench.compare.rows import family_of
 from tunebench.data import dataset, readers
 from tunebench.data.items import Item, flat
 from tunebench.data.reading import items_in
 from tunebench.errors import InputError, listing
-from tunebench.recipe.architectures import ARCHITECTURES
-from tunebench.recipe.methods import BASELINES
 from tunebench.recipe.resolve import digest_of
 from tunebench.recipe.sources import SplitFile
-from tunebench.recipe.spec import CAUSAL_TASKS, TEXT_TASKS, Recipe
+from tunebench.recipe.spec import TEXT_TASKS, Recipe
 from tunebench.runs import exports
 from tunebench.runs.run import Run
 
@@ -99,7 +98,7 @@ def _faults(run: Run, asked: Asked) -> list[str]:
 
 def _contestant(run: Run, asked: Asked, pools: dict[str, list[Item]]) -> Contestant:
     """A run as it is timed; ``pools`` holds what was read for others, by what it was read from."""
-    recipe, family = run.recipe, family_of(run)
+    recipe, family = run.recipe, family_of(run.recipe, (run.manifest["base"] or {}).get("architecture"))
     key = digest_of([recipe.model_dump(mode="json", include={"data", "task"}), recipe.data_seed, run.manifest["data"]])
     if key not in pools:
         pools[key] = _all_items(run, asked.data)
@@ -109,14 +108,6 @@ def _contestant(run: Run, asked: Asked, pools: dict[str, list[Item]]) -> Contest
     singles = min(len(items), CAUSAL_SINGLES if slow else SINGLES)
     length = asked.max_length or recipe.base.max_length if recipe.base else None
     return Contestant(run, family, tuple(backends), items, singles, length)
-
-
-def family_of(run: Run) -> str:
-    """``encoder``, ``causal LM`` or ``baseline``."""
-    if run.recipe.method.kind in BASELINES:
-        return "baseline"
-    architecture = ARCHITECTURES.get((run.manifest["base"] or {}).get("architecture", ""))
-    return "causal LM" if run.recipe.task in CAUSAL_TASKS or (architecture and architecture.decoder) else "encoder"
 
 
 def drawn(items: Sequence[Item], number: int) -> list[Item]:

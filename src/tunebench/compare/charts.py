@@ -98,7 +98,7 @@ def _legend_height(rows: Sequence[Row]) -> float:
 
 
 def _legend(figure: Figure, axes: Axes, rows: Sequence[Row]) -> None:
-    from matplotlib.lines import Line2D  # noqa: PLC0415
+    from matplotlib.lines import Line2D  # noqa: PLC0415 - costs a second, needed for reports only
 
     if len(rows) > 1:
         lines = [Line2D([], [], **look(row["place"]), markersize=4, label=chart_name(row["run"])) for row in rows]
@@ -106,7 +106,7 @@ def _legend(figure: Figure, axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _count_axis(axes: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: PLC0415
+    from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: PLC0415 - costs a second, needed for reports only
 
     axes.xaxis.set_major_locator(MaxNLocator(7))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: brief(value)))
@@ -145,7 +145,7 @@ def is_adapter(row: Row) -> bool:
 def _bars(name: str, title: str, rows: Sequence[Row], bars: list[tuple[str, str, str]], *, log: bool) -> Chart | None:
     if not rows:
         return None
-    from matplotlib.ticker import FuncFormatter, NullLocator  # noqa: PLC0415
+    from matplotlib.ticker import FuncFormatter, NullLocator  # noqa: PLC0415 - costs a second, needed for reports only
 
     figure = new_figure(7.2, 0.8 + 0.2 * len(rows) * len(bars) + 0.12 * len(rows))
     axes, height = figure.subplots(), 0.8 / len(bars)

@@ -11,15 +11,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tunebench.compare.statements import Statement, told_p
-from tunebench.runs.exports import TORCH, TORCH_MERGED
+from tunebench.runs.exports import MOST_LOST, TORCH, TORCH_MERGED
 
 FAMILIES = ("constant", "rule", "linear", "encoder", "causal LM")
 """From the simplest to the most complex."""
 _BASELINES = FAMILIES[:3]
 SAME_SIZE, SAME_SPEED = 1.1, 1.05
 """Factors up to which models count as equally large, and forms as equally fast."""
-MOST_LOST = 0.004
-"""What an export may lose on validation and still stand in for its run: 0.4 points."""
 RULES = (
     "What failed, did not pass its proof, was not scored itself or misses a limit is left out; a figure that is not known meets "
     "no limit.",
@@ -60,6 +58,11 @@ class Candidate:
         return str(self.row["run"])
 
     @property
+    def form(self) -> str | None:
+        """The backend it is taken as; of a baseline there is one form, without a name."""
+        return None if self.row["family"] in _BASELINES else self.backend
+
+    @property
     def latency(self) -> float | None:
         """Median milliseconds for one text; None where it was not timed."""
         return self.figures.get("p50_ms")
@@ -84,7 +87,7 @@ def candidates(rows: Sequence[Row], limits: Limits) -> tuple[list[Candidate], li
             if (figures.get("proof") or {}).get("passed") is False:
                 reasons = ["failed its proof, and is never used"]
             if reasons:
-                refused.append({"run": row["run"], "backend": backend, "reason": "; ".join(reasons)})
+                refused.append({"run": row["run"], "backend": one.form, "reason": "; ".join(reasons)})
             else:
                 found.append(one)
     return sorted(found, key=lambda one: -one.accuracy), refused
@@ -135,7 +138,7 @@ def choose(
     equal = [one for one in found if _as_good(one, leader, against)]
     taken = _easiest(equal)
     why = _why(taken, leader, equal, against.get(taken.name)) + _plainly(taken, found)
-    return verdict | {"take": taken.name, "backend": taken.backend, "why": why}
+    return verdict | {"take": taken.name, "backend": taken.form, "why": why}
 
 
 def _as_good(one: Candidate, leader: Candidate, against: Mapping[str, Statement]) -> bool:

@@ -136,14 +136,14 @@ def _check(groups: Sequence[Group]) -> None:
         told = [f"{cell['run']}: {cell['error']}" for group in groups for cell in _failures(group)]
         raise TunebenchError("comparison: no run is there to be compared\n" + "\n".join(f"  - {line}" for line in told))
     for run in runs:
-        faults += _unfit(run)
+        faults += unfit(run)
     if not faults:
         faults += [fault for run in runs[1:] for fault in _differing(run, runs[0])]
     if faults:
         raise InputError("comparison", faults)
 
 
-def _unfit(run: Run) -> list[str]:
+def unfit(run: Run) -> list[str]:
     """Why a run can stand in no comparison."""
     if run.recipe.task in TEXT_TASKS:
         place = run.path / "metrics.json"

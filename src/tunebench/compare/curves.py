@@ -22,7 +22,7 @@ def draw_curves(events: Iterable[Event], path: Path, title: str) -> None:
     """
     try:
         from matplotlib.backends.backend_pdf import FigureCanvasPdf  # noqa: PLC0415 - costs a second, needed here only
-        from matplotlib.figure import Figure  # noqa: PLC0415
+        from matplotlib.figure import Figure  # noqa: PLC0415 - costs a second, needed for reports only
     except ImportError:
         raise MissingExtra("matplotlib", "train", "drawing learning curves") from None
     said = list(events)

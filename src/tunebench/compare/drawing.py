@@ -105,7 +105,7 @@ def settings(salt: str = "") -> Iterator[None]:
 @functools.cache
 def han_font() -> tuple[str, str] | None:
     """Name and file of a font of this machine with Chinese and Japanese letters, which DejaVu lacks; None where there is none."""
-    from matplotlib import font_manager  # noqa: PLC0415
+    from matplotlib import font_manager  # noqa: PLC0415 - costs a second, needed for reports only
 
     # Matplotlib's own list is kept from its first use on, so that a font installed later is not in it.
     files = {Path(file).stem.lower(): file for file in sorted(font_manager.findSystemFonts())}
@@ -118,7 +118,7 @@ def han_font() -> tuple[str, str] | None:
 
 def new_figure(width: float, height: float, *, laid_out: bool = True) -> Figure:
     """An empty figure of a size in inches, without the global state of pyplot; its margins fit, or are the caller's."""
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415 - costs a second, needed for reports only
 
     return Figure(figsize=(width, height), layout="constrained" if laid_out else None)
 

@@ -82,7 +82,7 @@ class Paper:
         name: str = "",
     ) -> None:
         """A table with its head on every page; ``align`` has an L or R per column. ``heat`` from 0 to 9 colours cells."""
-        from fpdf.fonts import FontFace  # noqa: PLC0415
+        from fpdf.fonts import FontFace  # noqa: PLC0415 - needed for reports only
 
         if not body:
             return
@@ -134,7 +134,7 @@ class Paper:
 
     def close(self) -> None:
         """Let go of the files of the fonts."""
-        from fpdf.fonts import CoreFont  # noqa: PLC0415
+        from fpdf.fonts import CoreFont  # noqa: PLC0415 - needed for reports only
 
         for font in self._pdf.fonts.values():
             if not isinstance(font, CoreFont):
@@ -168,7 +168,7 @@ def _document() -> FPDF:
 def _add_fonts(pdf: FPDF, texts: str) -> frozenset[int]:
     """Embed what the texts need; returns the code points that can be written."""
     try:
-        import matplotlib  # noqa: PLC0415
+        import matplotlib  # noqa: PLC0415 - costs a second, needed for reports only
     except ImportError:
         raise MissingExtra("matplotlib", "report", "writing a report as PDF") from None
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
@@ -184,7 +184,7 @@ def _add_fonts(pdf: FPDF, texts: str) -> frozenset[int]:
 
 
 def _letters(pdf: FPDF, family: str) -> frozenset[int]:
-    from fpdf.fonts import TTFFont  # noqa: PLC0415
+    from fpdf.fonts import TTFFont  # noqa: PLC0415 - needed for reports only
 
     font = pdf.fonts[family]
     assert isinstance(font, TTFFont)

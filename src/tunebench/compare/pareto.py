@@ -101,7 +101,7 @@ def frontier(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
 
 def _log_axis(axes: Axes, values: Sequence[float], words: Callable[[float], str]) -> None:
     """A logarithmic axis, linear below the smallest figure where some are 0; ticks in words."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator  # noqa: PLC0415
+    from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator  # noqa: PLC0415 - costs a second, needed for reports only
 
     positive = [value for value in values if value > 0]
     if not positive:

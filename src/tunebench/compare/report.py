@@ -101,7 +101,7 @@ def _sections(view: dict[str, Any]) -> list[tuple[str, str]]:
 def _environment() -> Environment:
     try:
         import jinja2  # noqa: PLC0415 - needed for reports only
-        from markupsafe import Markup  # noqa: PLC0415
+        from markupsafe import Markup  # noqa: PLC0415 - needed for reports only
     except ImportError:
         raise MissingExtra("jinja2", "report", "writing a report") from None
 

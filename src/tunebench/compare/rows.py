@@ -18,12 +18,11 @@ from tunebench.recipe.architectures import ARCHITECTURES
 from tunebench.recipe.methods import ADAPTERS, BASELINES
 from tunebench.recipe.resolve import digest_of
 from tunebench.recipe.spec import CAUSAL_TASKS, Recipe
-from tunebench.runs.exports import ENGINES, exported
+from tunebench.runs.exports import BENCH, ENGINES, exported
 from tunebench.runs.looks import looks_at_test
 from tunebench.runs.run import Run
 
 Row = dict[str, Any]
-BENCH = "bench.json"
 _FAMILIES = {"majority": "constant", "tfidf": "linear", "word-overlap": "rule"}
 """What a method without a base is, which stands for its architecture too."""
 

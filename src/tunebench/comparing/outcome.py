@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunebench.benching.bench import FILE, threads_here
+from tunebench.benching.bench import threads_here
 from tunebench.benching.contestants import Asked
 from tunebench.compare.comparison import Failure, Group, Limits, assemble
 from tunebench.compare.pdf import write_pdf
@@ -21,7 +21,7 @@ from tunebench.comparing.telling import LOGS, PAGES, Needs, Said, Tell
 from tunebench.errors import TunebenchError
 from tunebench.runs import environment
 from tunebench.runs.cache import write_atomic
-from tunebench.runs.exports import TORCH_INT8, forms
+from tunebench.runs.exports import BENCH, TORCH_INT8, forms
 from tunebench.runs.index import find_run
 from tunebench.runs.looks import count_looks, looks_at_test
 from tunebench.runs.run import Run
@@ -86,7 +86,7 @@ def time_runs(groups: Sequence[Group], runs: Path, output: Path, tell: Tell) -> 
 def is_timed(run: Run) -> bool:
     """Say whether a run's ``bench.json`` speaks of its present forms on this machine, with the settings of `tunebench bench`."""
     try:
-        known, base = json.loads((run.path / FILE).read_text("utf-8")), run.recipe.base
+        known, base = json.loads((run.path / BENCH).read_text("utf-8")), run.recipe.base
         wanted = {
             "batch_size": Asked.batch_size,
             "max_length": base.max_length if base else None,
@@ -101,19 +101,27 @@ def is_timed(run: Run) -> bool:
 
 
 def assembled(groups: Sequence[Group], limits: Limits, tell: Tell) -> dict[str, Any]:
-    """The comparison; that rows of the test split are shown by it is counted in every run first."""
-    found = [cell for group in groups for cell in group.cells if isinstance(cell, Run)]
-    for words in count_looks(found, "compare"):
+    """The comparison; that it shows rows of the test split is counted in every run."""
+    found, uncounted = _looked_at(groups, "compare", limits)
+    for words in uncounted:
         tell(Said(f"warning: {words}"))
-    return assemble(groups, limits)
+    return found
+
+
+def _looked_at(groups: Sequence[Group], by: str, limits: Limits | None = None) -> tuple[dict[str, Any], list[str]]:
+    """The comparison with this look counted, and words about runs that cannot count; unfit runs are refused before."""
+    found = assemble(groups, limits)
+    uncounted = count_looks([run for group in groups for run in group.runs], by)
+    looks = {str(run.path): looks_at_test(run) for group in groups for run in group.runs}
+    for cell in (cell for row in found["rows"] for cell in row["cells"]):
+        cell["looks"] = looks.get(cell["path"])
+    return found, uncounted
 
 
 def report_of(run: Run, folder: Path) -> dict[str, Any]:
-    """The pages of one run; unfit ones are refused before the look at their test rows is counted."""
+    """The pages of one run."""
     command = shlex.join(["tunebench", "train", str(run.path / "recipe.yaml"), "--runs", str(run.path.parent)])
-    found = assemble([Group(run.name, str(run.path), command, [run])])
-    uncounted = count_looks([run], "report")
-    found["rows"][0]["cells"][0]["looks"] = looks_at_test(run)
+    found, uncounted = _looked_at([Group(run.name, str(run.path), command, [run])], "report")
     files = [folder / name for name in PAGES[:2]]
     for write, path in zip((write_html, write_pdf), files, strict=True):
         write(found, path)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunebench.binding import bind_recipe
+from tunebench.compare.comparison import unfit
 from tunebench.comparing.cells import Cell, Row, joined
 from tunebench.data.dataset import Dataset
 from tunebench.data.items import flat
@@ -64,8 +65,10 @@ def _sound(row: Row, runs: Path) -> Sound:
         raise InputError(row.name, "search: `tunebench search` tries its space; to compare its settings, remove the section")
     trackers.require(recipe.report_to)
     *_, last = [bind_recipe(one) for one in (recipe.recipes() if isinstance(recipe, StagedRecipe) else [recipe])]
-    _check_task(row.name, last.recipe, has_test=last.data.test is not None)
-    assert last.data.test is not None
+    if last.recipe.task in TEXT_TASKS:
+        raise InputError(row.name, f"its task is {last.recipe.task}, which has no accuracy")
+    if last.data.test is None:
+        raise InputError(row.name, "has no test scores; its recipe has no test split")
     labels, size = last.data.labels.as_dict(), _characters(last.data)
     if isinstance(recipe, StagedRecipe):
         return Sound(last.data.test.digest(), labels, None, size)
@@ -79,21 +82,10 @@ def _sound(row: Row, runs: Path) -> Sound:
 def _of_run(row: Row, run: Run) -> Sound:
     """Of runs that are there; what was not finished, or not scored, cannot be compared."""
     for one in (cell.taken for cell in row.cells if cell.taken is not None):
-        if (status := one.status()) != "finished":
-            raise InputError(one.name, f"has no test scores; it is {status}, finish it with `tunebench train`")
-        _check_task(one.name, one.recipe, has_test=bool(one.metrics.get("test")), folder=one.path)
-        if not (one.path / "predictions.parquet").is_file():
-            raise InputError(one.name, "has no predictions.parquet, out of which it is compared; restore it, or train it again")
+        if faults := unfit(one):
+            raise InputError("comparison", faults)
     names = frozenset(cell.name for cell in row.cells)
     return Sound(run.manifest["data"]["test"]["digest"], run.manifest["labels"], run.manifest["identity"], finished=names)
-
-
-def _check_task(name: str, recipe: Recipe, *, has_test: bool, folder: Path | None = None) -> None:
-    if recipe.task in TEXT_TASKS:
-        where = f"; its perplexities stand in {folder / 'metrics.json'}" if folder else ""
-        raise InputError(name, f"its task is {recipe.task}, which has no accuracy{where}")
-    if not has_test:
-        raise InputError(name, "has no test scores; its recipe has no test split")
 
 
 def _characters(data: Dataset) -> int:

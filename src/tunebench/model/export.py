@@ -84,7 +84,7 @@ def to_onnx(model: Any, pooling: str, folder: Path) -> Path:
 def to_int8(graph: Path) -> None:
     """The graph with its matrix products in 8-bit integers, in its place: weights by output channel, activations as they come."""
     open_onnxruntime()
-    from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415
+    from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415 - an extra, and slow to import
 
     with _quiet():
         quantize_dynamic(
@@ -101,7 +101,7 @@ def save_openvino(graph: Path, folder: Path, *, int8: bool = False) -> None:
     openvino = open_openvino()
     model = openvino.Core().read_model(str(graph))
     if int8:
-        import nncf  # noqa: PLC0415
+        import nncf  # noqa: PLC0415 - an extra, and slow to import
 
         said = io.StringIO()  # progress bars, which would stand between the lines of --json
         with _quiet(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
@@ -119,7 +119,7 @@ def _is_large(model: nn.Module) -> bool:
 
 def _forget_sources(path: Path) -> None:
     """Take out what the exporter notes of each node: source files and lines of this installation."""
-    import onnx  # noqa: PLC0415
+    import onnx  # noqa: PLC0415 - an extra
 
     model = onnx.load(str(path), load_external_data=False)
     for item in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, model.graph, model):

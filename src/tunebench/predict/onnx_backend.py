@@ -17,7 +17,7 @@ import numpy as np
 def open_onnxruntime() -> Any:
     """The package ``onnxruntime``, told to send and keep nothing."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    import onnxruntime  # noqa: PLC0415
+    import onnxruntime  # noqa: PLC0415 - an extra, and slow to import
 
     return onnxruntime
 

@@ -22,6 +22,10 @@ TORCH, TORCH_MERGED, TORCH_INT8 = "torch", "torch-merged", "torch-int8"
 ENGINES = {"onnx": "onnxruntime", "onnx-int8": "onnxruntime", "openvino": "openvino", "openvino-int8": "openvino"}
 """The formats of exports, and the package that computes each."""
 BACKENDS = (TORCH, TORCH_MERGED, TORCH_INT8, *ENGINES)
+MOST_LOST = 0.004
+"""Accuracy, as a share of the rows, that an 8-bit export may lose on validation, and that a choice takes as nothing."""
+BENCH = "bench.json"
+"""What a run keeps of how fast its forms are."""
 DESCRIPTION = "export.json"
 FAILED = "-failed"
 """What the folder of an export that failed its proof is called behind its format; no backend opens it."""
