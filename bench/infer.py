@@ -46,7 +46,7 @@ from tunebench.runs.run import Run
 from tunebench.training import open_scorer
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-BEST = "openvino-int8"
+BEST = "onnx-int8"
 LENGTH, BATCH = 512, 32
 WANTED = {"seed": 4.5, "pipeline": 2.3, "lost": 0.004, "p50": 0.5, "seconds": 1.5, "bytes": 450e6}
 """Ratios of rows per second, at least; lost accuracy, latency of single reviews, seconds and memory of a new process, at most."""

@@ -36,6 +36,7 @@ def a_comparison(
             "why": f"{names[0]} is the most accurate within the limits",
             "refused": [{"run": names[-1], "backend": "torch", "reason": "p50 of 80 ms is over the limit of 50 ms"}],
         },
+        "timing_notes": [f"{text}: another machine"],
         "browser": _browser(names, labels, text, listed),
     }
 

@@ -17,6 +17,7 @@ from tunebench.compare import statistics
 from tunebench.compare.analysis import CURVE_POINTS, learning_curve, read_answers, read_rows
 from tunebench.compare.comparison import Failure, Group, assemble
 from tunebench.compare.statements import Evidence, statements, told_p
+from tunebench.compare_text import comparison_text
 from tunebench.errors import InputError, TunebenchError
 from tunebench.events import Step
 from tunebench.metrics import wilson
@@ -396,6 +397,29 @@ def test_speed_is_that_of_the_present_weights(tmp_path: Path) -> None:
     for weights, known in (("now", bench["forms"]), ("before", {})):
         run.write_json("bench.json", bench | {"weights": weights})
         assert assemble(alone(run))["rows"][0]["forms"] == known
+
+
+TIMED = {"hardware": {"cpu": "a"}, "threads": 2, "batch_size": 32, "rows": 500, "texts": "x"}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, None),
+        ({"rows": 100, "texts": "the first of x"}, None),
+        ({"texts": "y"}, "other texts than"),
+        ({"hardware": {"cpu": "b"}}, "another machine than"),
+        ({"threads": 1, "batch_size": 8}, "another number of threads and another batch size than"),
+    ],
+)
+def test_speeds_that_were_not_taken_alike_are_said_to_be_so(change: dict[str, Any], told: str | None, tmp_path: Path) -> None:
+    runs = [answered_run(tmp_path, name) for name in ("a", "b")]
+    for run, changes in zip(runs, ({}, change), strict=True):
+        run.write_json("manifest.json", run.manifest | {"end_weights": "now"})
+        run.write_json("bench.json", TIMED | changes | {"weights": "now", "forms": {"torch": {"rows_per_second": 5.0}}})
+    found = assemble(alone(*runs))
+    assert ("".join(found["timing_notes"]) or "none").startswith(f"b: {told}" if told else "none")
+    assert (told or "rows/s") in " ".join(comparison_text(found).split())
 
 
 @pytest.mark.parametrize("passed", [True, False])

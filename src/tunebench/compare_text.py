@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from tunebench.compare.shown import NONE, milliseconds, rate, size
+from tunebench.compare.shown import NONE, form_name, milliseconds, rate, size
 from tunebench.compare.table import fastest_export
 from tunebench.runs.exports import TORCH, TORCH_MERGED
 from tunebench.terminal import clock, columns, printable
@@ -38,7 +38,7 @@ def comparison_text(comparison: dict[str, Any]) -> str:
     failed = [f"{row['run']} failed: {row['error']}" for row in comparison["rows"] if row["error"] is not None]
     parts = [_table([HEAD, *map(_cells, rows)]), _lines(_remarks(rows) + failed)]
     if forms := [line for row in rows for line in _forms(row)]:
-        parts.append(_table([FORMS_HEAD, *forms]))
+        parts += [_table([FORMS_HEAD, *forms]), _lines(comparison["timing_notes"])]
     if comparison["statements"]:
         parts.append(_lines([statement["text"] for statement in comparison["statements"]]))
         parts.append(_lines(comparison["statement_notes"]))
@@ -77,8 +77,8 @@ def _forms(row: Row) -> list[tuple[str, ...]]:
         form = row["forms"][name]
         own, saved = form.get("accuracy"), form.get("reference_accuracy")
         lost = NONE if own is None or saved is None else f"{round(100 * (saved - own), 1) + 0.0:.1f} points"
-        times = (milliseconds(form.get("p50_ms")), milliseconds(form.get("p99_ms")))
-        lines.append((row["run"], name, rate(form.get("rows_per_second")), *times, size(form.get("peak_memory_bytes")), lost))
+        times = (rate(form.get("rows_per_second")), milliseconds(form.get("p50_ms")), milliseconds(form.get("p99_ms")))
+        lines.append((row["run"], form_name(row, name), *times, size(form.get("peak_memory_bytes")), lost))
     return lines
 
 

@@ -15,6 +15,7 @@ from tunebench.compare.browser import error_browser
 from tunebench.compare.choice import Limits, candidates, choose
 from tunebench.compare.rows import Row, failed_row, intervals, row_of
 from tunebench.compare.statements import Evidence, mean_accuracy, notes, pairs, statements
+from tunebench.compare.timings import timing_notes
 from tunebench.data.labels import LabelMap
 from tunebench.errors import InputError, TunebenchError
 from tunebench.recipe.matrix import UNSEEDED
@@ -90,6 +91,7 @@ def assemble(groups: Sequence[Group], limits: Limits | None = None) -> dict[str,
         "rows": rows,
         "statements": made,
         "statement_notes": notes(evidence, len(made)),
+        "timing_notes": timing_notes([row for row in rows if row["error"] is None]),
         "choice": choose(able, refused, made, limits),
         "browser": error_browser(first, tested, labels.names, reading or evidence.methods),
     }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunebench.compare.charts import is_adapter
-from tunebench.compare.shown import count, short, size
+from tunebench.compare.shown import count, form_name, short, size
 
 Row = dict[str, Any]
 MOST_LABELS = 12
@@ -99,7 +99,7 @@ def forms_of(rows: Sequence[Row]) -> Iterator[tuple[Row, str, dict[str, Any]]]:
     keys = ("rows_per_second", "p50_ms", "p99_ms", "peak_memory_bytes", "accuracy", "reference_accuracy", "proof")
     for row in rows:
         for name, form in (row["forms"] or {}).items():
-            yield row, name, {key: form.get(key) for key in keys}
+            yield row, form_name(row, name), {key: form.get(key) for key in keys}
 
 
 def limits_in_words(limits: dict[str, Any]) -> list[tuple[str, str]]:

@@ -30,7 +30,7 @@ def write_pdf(comparison: dict[str, Any], path: Path) -> None:
         if len(rows) > 1:
             _verdict(paper, comparison["choice"])
         _table(paper, rows)
-        _speed(paper, finished)
+        _speed(paper, finished, comparison["timing_notes"])
         _statements(paper, comparison)
         for section, heading in (("pareto", "What accuracy costs"), ("curves", "Learning curves"), ("parameters", "Parameters")):
             paper.charts(heading, drawn[section])
@@ -90,7 +90,7 @@ def _line(row: Row) -> list[str]:
     ]
 
 
-def _speed(paper: Paper, rows: Sequence[Row]) -> None:
+def _speed(paper: Paper, rows: Sequence[Row], notes: Sequence[str]) -> None:
     found = list(contents.forms_of(rows))
     if not found:
         return
@@ -110,6 +110,7 @@ def _speed(paper: Paper, rows: Sequence[Row]) -> None:
         for row, name, form in found
     ]
     paper.table(head, body, (32, 22, 15, 17, 17, 16, 20, 47), "LLRRRRRL")
+    paper.points(notes)
 
 
 def _statements(paper: Paper, comparison: dict[str, Any]) -> None:

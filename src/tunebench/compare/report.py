@@ -73,6 +73,7 @@ def _view(comparison: dict[str, Any]) -> dict[str, Any]:
         "forms": list(contents.forms_of(finished)),
         "limits": contents.limits_in_words(comparison["choice"]["limits"]) if comparison["choice"] else [],
         "remarks": contents.remarks(finished),
+        "timing_notes": comparison["timing_notes"],
         "ratios": contents.ratios(finished),
         "confusions": [(row, matrix) for row in finished if (matrix := found[row["place"]]) is not None],
         "summed": any(row["seeds"] > 1 for row in finished),

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from tunebench.compare import statistics
 from tunebench.compare.analysis import Answers, TestedRows, by_length, confusion, learning_curve, missed
 from tunebench.compare.statements import mean_accuracy
+from tunebench.compare.timings import circumstances
 from tunebench.errors import InputError
 from tunebench.metrics import calibration_error, reliability
 from tunebench.recipe.architectures import ARCHITECTURES
@@ -66,6 +67,7 @@ def row_of(name: str, source: str, command: str | None, runs: Sequence[Run], ans
         "needs_gpu": recipe.base is not None and recipe.base.quantization is not None,
         **{key: max(int(one["test"].get(key) or 0) for one in metrics) for key in ("invalid", "unscored", "truncated")},
         "forms": next((found for one in runs if (found := forms_of(one))), {}),
+        "timed": next((found for one in runs if (found := timed_of(one))), None),
         "curve": curves,
         "confusion": confusion(rows.gold, answers, labels).tolist(),
         "missed": missed(rows.gold, answers, labels),
@@ -139,10 +141,8 @@ def _weights_in(path: Any, modules: Sequence[str]) -> int:
 def forms_of(run: Run) -> dict[str, dict[str, Any]]:
     """What is known of the forms of a run: figures of its ``bench.json`` where that is of its present weights, exports' own."""
     try:
-        told = json.loads((run.path / BENCH).read_text("utf-8"))
-        fresh = told.get("weights") in (None, run.manifest.get("end_weights"))
-        found = {str(name): dict(figures) for name, figures in told["forms"].items()} if fresh else {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        found = {str(name): dict(figures) for name, figures in _bench(run).get("forms", {}).items()}
+    except (ValueError, TypeError, AttributeError):
         found = {}
     for name in ENGINES:
         try:
@@ -152,6 +152,21 @@ def forms_of(run: Run) -> dict[str, dict[str, Any]]:
         if own is not None and own.get("weights") == run.manifest.get("end_weights"):
             found[name] = found.get(name, {}) | _of_export(own)
     return found
+
+
+def timed_of(run: Run) -> dict[str, Any] | None:
+    """Under what the forms of a run were timed; None where they were not."""
+    told = _bench(run)
+    return circumstances(told) if told.get("forms") else None
+
+
+def _bench(run: Run) -> dict[str, Any]:
+    """The ``bench.json`` of a run's present weights; empty where there is none."""
+    try:
+        told = dict(json.loads((run.path / BENCH).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+    return told if told.get("weights") in (None, run.manifest.get("end_weights")) else {}
 
 
 def _of_export(own: dict[str, Any]) -> dict[str, Any]:

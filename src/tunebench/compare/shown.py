@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
+from tunebench.recipe.methods import BASELINES
+
 NONE = "–"
 LINES = "\n\t"
 _STEERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\ufffe\uffff")
@@ -25,6 +27,11 @@ def short(text: str, most: int = 28) -> str:
     """A name on one line, of at most so many characters: its beginning and its end, which often tells names apart."""
     line = written(text)
     return line if len(line) <= most else f"{line[: most - most // 3 - 1]}…{line[-(most // 3) :]}"
+
+
+def form_name(row: dict[str, Any], form: str) -> str:
+    """What a table calls a form; a baseline has one, which no engine computes."""
+    return NONE if row["method"] in BASELINES else form
 
 
 def count(number: float | None) -> str:

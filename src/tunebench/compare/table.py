@@ -89,7 +89,12 @@ def _speeds(row: Row) -> Row:
 
 
 def _plain(value: Any) -> Any:
-    """Figures rounded to what they mean; text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    """Figures rounded to what they mean; text that no spreadsheet runs as a formula."""
     if isinstance(value, float):
         return f"{value:.6g}"
-    return f"'{value}" if isinstance(value, str) and value != "-" and value.startswith(_RUN_BY_SPREADSHEETS) else value
+    return harmless(value) if isinstance(value, str) else value
+
+
+def harmless(text: str) -> str:
+    """The text of a cell, with an apostrophe before what a spreadsheet would run as a formula."""
+    return f"'{text}" if text != "-" and text.startswith(_RUN_BY_SPREADSHEETS) else text
