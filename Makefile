@@ -23,11 +23,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install starter demo test test-fast test-quant format lint types layers docs docs-check lock-check check wheel \
+.PHONY: help install starter demo test test-fast test-e2e test-quant format lint types layers docs docs-check lock-check check wheel \
         bench-train bench-check bench-overhead bench-llm bench-infer lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(STAMP) ## make .venv with everything that the project and its tests need
 
@@ -78,12 +78,17 @@ demo: starter ## the main job: four methods and two baselines on real reviews, o
 test: export OMP_WAIT_POLICY = PASSIVE
 test: export GOMP_SPINCOUNT = 0
 test: starter ## all tests
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m 'not e2e' $(SIDE_BY_SIDE)
+
+test-e2e: export OMP_WAIT_POLICY = PASSIVE
+test-e2e: export GOMP_SPINCOUNT = 0
+test-e2e: starter ## the studio and the chat in headless Chromium, end to end
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m e2e
 
 test-fast: export OMP_WAIT_POLICY = PASSIVE
 test-fast: export GOMP_SPINCOUNT = 0
 test-fast: $(STAMP) ## the tests that need no pretrained weights
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m 'not slow'
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m 'not slow and not e2e'
 
 # Beside the environment, not in it: there every import of peft would import it too, which takes seconds.
 $(QUANTIZATION)/.installed: requirements-quantization.txt $(STAMP)
@@ -145,7 +150,7 @@ bench-check: $(STAMP) ## time and memory of `tunebench check` on a million rows
 
 lock: $(STAMP) ## solve pyproject.toml into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra train --extra hub --extra gguf --extra tensorboard --extra wandb --extra trackio \
-	    --extra onnx --extra openvino --extra search --extra dev --universal --python-version 3.11 $(UPGRADE) \
+	    --extra onnx --extra openvino --extra search --extra app --extra dev --universal --python-version 3.11 $(UPGRADE) \
 	    --constraints requirements-torch.txt --excludes requirements-excludes.txt --no-emit-package torch \
 	    --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
 
