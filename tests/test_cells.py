@@ -6,10 +6,11 @@ import io
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -444,3 +445,27 @@ def test_what_every_row_needs_is_planned_in_another_process(world: World, tmp_pa
     assert tfidf == {"ram": memory.FITTING + memory.PER_CHARACTER * size}
     assert size > 1000
     assert needs["lost"] is None
+
+
+def test_a_child_ends_with_a_comparison_that_is_killed(tmp_path: Path) -> None:
+    child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    told = tmp_path / "told"
+    lines = [
+        "import sys, time; from pathlib import Path; from tunebench.comparing.processes import start",
+        f"process = start([sys.executable, '-c', {child!r}], Path({str(tmp_path / 'log')!r}))",
+        f"Path({str(told)!r}).write_text(str(process.pid)); time.sleep(60)",
+    ]
+    parent = subprocess.Popen([sys.executable, "-c", "\n".join(lines)])
+    wait_until(lambda: told.is_file() and told.read_text() != "")
+    pid = int(told.read_text())
+    assert Path(f"/proc/{pid}").exists()
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not Path(f"/proc/{pid}").exists() or " Z" in Path(f"/proc/{pid}/stat").read_text())
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < until, "it did not happen within 20 s"
+        time.sleep(0.05)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tunebench.errors import InputError
+from tunebench.recipe import load
 from tunebench.recipe.load import load_recipe, parse_yaml
 
 
@@ -142,3 +143,18 @@ def test_an_unreadable_recipe_says_so(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Path, "read_text", refuse)
     with pytest.raises(InputError, match=r"cannot be read \(Permission denied\)"):
         load_recipe(str(path))
+
+
+def test_both_parsers_read_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = {"a": ["1e5", 1e5, "no", None, "", " x", "a: b", "x #y", "é\U0001f600", "two\nlines"], "b": {"c": {}}, "d": "- e"}
+    texts = [*load.presets().values(), load.dump_yaml(odd)]
+    swift = [parse_yaml(text, "r.yaml") for text in texts]
+    monkeypatch.setattr(load, "_SwiftLoader", load._Loader)
+    assert [parse_yaml(text, "r.yaml") for text in texts] == swift
+    assert swift[-1] == odd
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 100_000, "- " * 100_000])
+def test_what_is_nested_without_end_is_refused_and_not_the_end_of_the_process(text: str) -> None:
+    with pytest.raises(InputError, match="settings are nested too deeply"):
+        parse_yaml(text, "r.yaml")

@@ -298,3 +298,24 @@ def test_only_folders_with_a_manifest_are_runs(tmp_path: Path) -> None:
 def test_the_recipe_of_a_run_is_the_resolved_one(tmp_path: Path) -> None:
     assert finished_run(tmp_path).recipe == recipe()
     assert recipe().settings.learning_rate == 5e-4
+
+
+def test_of_a_long_run_only_the_events_that_are_asked_for_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = finished_run(tmp_path)
+    everything, decoded = list(run.events()), []
+    for kind in {type(event) for event in everything}:
+        assert list(run.events(kind)) == [event for event in everything if isinstance(event, kind)]
+    monkeypatch.setattr("tunebench.runs.run.from_record", lambda record: decoded.append(record["kind"]) or from_record(record))
+    assert summary(run)["best_step"] == 20
+    assert decoded == ["stopped", "finished"]
+
+
+def test_events_that_another_program_wrote_anew_are_read_all_the_same(tmp_path: Path) -> None:
+    run = finished_run(tmp_path)
+    events = run.path / "events.jsonl"
+    compact = [json.dumps(json.loads(line), separators=(",", ":")) for line in events.read_text("utf-8").splitlines()]
+    events.write_text("\n".join(compact) + "\n", "utf-8")
+    assert (summary(run)["status"], summary(run)["best_step"]) == ("finished", 20)
+    assert list(run.events(Finished)) == [Finished(["metrics.json"])]
+    events.write_text("\n".join([*compact, "x"]) + "\n", "utf-8")
+    assert summary(run)["status"] == "damaged"

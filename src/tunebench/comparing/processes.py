@@ -17,6 +17,7 @@ from tunebench.comparing.telling import Begun, Ended, Going, Needs, Said, Tell
 from tunebench.errors import Interrupted
 from tunebench.events import Warned
 from tunebench.runs.cache import write_atomic
+from tunebench.runs.offspring import end_with_parent
 from tunebench.runs.run import Run
 from tunebench.train.stopping import Asked, Stopping
 
@@ -144,7 +145,7 @@ def _warnings(run: Path | None) -> list[str]:
 
 
 def start(command: Sequence[str], log: Path, jobs: int = 1) -> subprocess.Popen[bytes]:
-    """A child in a process group of its own: a Ctrl-C of the terminal reaches it through this process, and once.
+    """A child in a process group of its own: a Ctrl-C of the terminal reaches it through this process, and once; it ends with it.
 
     What it says goes to ``log``; of the processor it gets the share of one of ``jobs``.
     """
@@ -157,6 +158,7 @@ def start(command: Sequence[str], log: Path, jobs: int = 1) -> subprocess.Popen[
             stderr=file,
             env=os.environ | threads(jobs),
             process_group=0,
+            preexec_fn=end_with_parent,
         )
 
 

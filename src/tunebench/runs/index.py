@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunebench.errors import InputError, TunebenchError, listing, nearest
-from tunebench.events import Stopped
+from tunebench.events import Failed, Finished, Stopped
 from tunebench.runs.cache import cached, file_digest
 from tunebench.runs.chain import Chain, is_chain
 from tunebench.runs.run import STAGES, Run, beside_its_base, is_run
@@ -103,12 +103,13 @@ def _of_run(run: Run) -> dict[str, Any]:
     recipe, metrics, _ = run.recipe, run.metrics, run.manifest
     base = beside_its_base(recipe, run.path).base
     test = metrics.get("test") or {}
-    stopped = next((event for event in run.events() if isinstance(event, Stopped)), None)
+    said = list(run.events(Stopped, Finished, Failed))
+    best = [event.best_step for event in said if isinstance(event, Stopped)]
     return {
-        "status": run.status(),
+        "status": run.status_after(said),
         "base": base.model if base else "-",
         "method": recipe.method.kind,
         "accuracy": test.get("accuracy", {}).get("value"),
         "perplexity": test.get("perplexity_per_character", {}).get("value"),
-        "best_step": stopped.best_step if stopped else None,
+        "best_step": best[0] if best else None,
     }

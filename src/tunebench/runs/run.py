@@ -12,12 +12,12 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tunebench.errors import InputError, TunebenchError
-from tunebench.events import Event, Failed, Finished, Step, Stopped, as_record, from_record
+from tunebench.events import KINDS, Event, Failed, Finished, Step, Stopped, as_record, from_record
 from tunebench.recipe import load, methods, spec
 from tunebench.recipe.resolve import differing_keys
 from tunebench.runs import checkpoints
@@ -29,6 +29,7 @@ STAGES = "stages"
 """The folder with the runs of a chain, in the directory of the chain."""
 NEEDED = {"manifest.json": ("identity", "labels", "base", "data"), "metrics.json": ("test", "proofs")}
 """Keys without which a file of a run is damaged."""
+_KIND = re.compile(rb'"kind": "(\w+)"')
 _LEFTOVER = re.compile(r"^\..+\.(part|[0-9a-f]{32})$")
 """What write_atomic, the writers of tables, bundles and checkpoints call a file or folder before it is whole."""
 
@@ -86,32 +87,41 @@ class Run(Folder):
                 str(self.weights), "holds other files than the ones that were scored; restore them, or train the run again"
             )
 
-    def events(self) -> Iterator[Event]:
-        """Everything the job said, in order; a half-written last line is left out."""
+    def events(self, *kinds: type[Event]) -> Iterator[Event]:
+        """What the job said, in order, everything or only events of ``kinds``; a half-written last line is left out."""
         path = self.path / "events.jsonl"
         if not path.is_file():
             return
+        others = {name.encode() for name, kind in KINDS.items() if kinds and not issubclass(kind, kinds)}
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if not line.endswith(b"\n"):
                     return
+                if others and (found := _KIND.search(line)) and found[1] in others:  # thousands of steps: not even decoded
+                    continue
                 try:
-                    yield from_record(json.loads(line))
+                    event = from_record(json.loads(line))
                 except (ValueError, TypeError, AttributeError, TunebenchError) as error:
                     raise InputError(str(path), f"line {number} is no event ({error}); the run directory is damaged") from None
+                if not kinds or isinstance(event, kinds):
+                    yield event
 
     def status(self) -> str:
         """``finished``, ``failed``, ``running`` or ``interrupted``: a fold over the events and the lock."""
-        said = [type(event) for event in self.events() if isinstance(event, Finished | Failed)]
-        if Finished in said:
+        return self.status_after(self.events(Finished, Failed))
+
+    def status_after(self, said: Iterable[Event]) -> str:
+        """The same from events that are read already; ``Finished`` and ``Failed`` must be among them."""
+        ends = {type(event) for event in said} & {Finished, Failed}
+        if Finished in ends:
             return "finished"
         if self.is_locked():
             return "running"
-        return "failed" if said else "interrupted"
+        return "failed" if ends else "interrupted"
 
     def is_finished(self) -> bool:
         """Say whether the run is complete."""
-        return any(isinstance(event, Finished) for event in self.events())
+        return any(True for _ in self.events(Finished))
 
     def record(self, event: Event) -> None:
         """Append an event, numbered and dated, and flush it."""
