@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tunebench.binding import bind_recipe, labels_of, reading_of_file, rows_to_score, sealed_rows
 from tunebench.data import dataset, readers, writers
 from tunebench.data.cleaning import cleaner, text_fault
-from tunebench.data.reading import ids_in
+from tunebench.data.reading import QuestionReading, ids_in, told
 from tunebench.errors import InputError
 from tunebench.events import Scored
 from tunebench.fitting import Watch, measure, need_train_extra, require_machine
@@ -19,6 +19,7 @@ from tunebench.predict import predictions
 from tunebench.predict.answers import TYPES, id_and_answer
 from tunebench.predict.calibrated import NO_CALIBRATION
 from tunebench.predict.calibrated import stored as stored_calibration
+from tunebench.predict.scorers import Scorer
 from tunebench.recipe.closed import STARTER
 from tunebench.recipe.load import load_any, load_recipe, method_from
 from tunebench.recipe.resolve import resolve
@@ -29,6 +30,7 @@ from tunebench.runs.chain import MERGED
 from tunebench.runs.index import find_run
 from tunebench.runs.looks import looks_at_test
 from tunebench.runs.push import push_run
+from tunebench.runs.run import Run
 from tunebench.staging import train_stages
 from tunebench.training import Trained, merge_run, open_scorer, train_run
 
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
     from tunebench.model.parameters import ParameterReport
     from tunebench.planning.needs import Plan
     from tunebench.searching.search import Told
+
+Opener = Callable[[Run, str | None], Scorer]
+"""Opens a run with a backend: ``open_scorer``, or what keeps opened ones."""
 
 
 def train(source: str, overrides: Sequence[str], runs: Path, watch: Watch, *, force: bool = False, test: bool = True) -> Trained:
@@ -91,7 +96,13 @@ def evaluate(
 
 
 def predict_texts(
-    name: str, runs: Path, texts: Sequence[str], backend: str | None = None, *, calibrated: bool = False
+    name: str,
+    runs: Path,
+    texts: Sequence[str],
+    backend: str | None = None,
+    *,
+    calibrated: bool = False,
+    opener: Opener = open_scorer,
 ) -> list[dict[str, Any]]:
     """Label and probabilities for a few texts; with ``calibrated`` as the run's calibration has them."""
     run = find_run(name, runs)
@@ -100,7 +111,7 @@ def predict_texts(
         raise InputError(run.name, "answers questions with options, which no --text has; give a FILE with them, and --output")
     errors = [fault and f"the text {fault}" for fault in (text_fault(text, clean) for text in texts)]
     calibration = stored_calibration(run, backend or exports.default_backend(run)) if calibrated else NO_CALIBRATION
-    scorer = calibration.scorer(open_scorer(run, backend))
+    scorer = calibration.scorer(opener(run, backend))
     found = calibration.abstaining(predictions.predict_items(scorer, labels, [clean(text) for text in texts], errors))
     return [
         {
@@ -114,6 +125,34 @@ def predict_texts(
         }
         for i, (text, label, cut, error) in enumerate(zip(texts, found.predicted, found.truncated, found.errors, strict=True))
     ]
+
+
+def choose(
+    name: str, runs: Path, passage: str, question: str, choices: Sequence[str], *, opener: Opener = open_scorer
+) -> dict[str, Any]:
+    """The option that a run of multiple-choice takes: its number from 1 as ``predicted``, its text as ``choice``, and the
+    probability of every number.
+    """
+    run = find_run(name, runs)
+    if run.recipe.task != "multiple-choice":
+        raise InputError(run.name, f"its task is {run.recipe.task}, which has no options; give it a text, or name another run")
+    labels, roles = labels_of(run), [f"option {number}" for number in range(1, len(choices) + 1)]
+    if len(choices) != len(labels.names):
+        raise InputError(run.name, f"answers questions with {len(labels.names)} options, found {len(choices)}")
+    columns = {role: role for role in ("passage", "question", *roles)}
+    reading = QuestionReading(columns, ("answer", "answer"), cleaner(run.recipe.data.clean))
+    cells = dict(zip(columns, (passage, question, *choices), strict=True))
+    if faults := [told(fault) for fault in reading.faults(cells)]:
+        raise InputError("question", faults)
+    found = predictions.predict_items(opener(run, None), labels, [reading.item(cells)])
+    label = found.predicted[0]
+    return {
+        "predicted": label,
+        "choice": choices[labels.names.index(label)] if label else None,
+        "probabilities": found.probabilities_of(0),
+        "truncated": found.truncated[0],
+        "error": found.errors[0],
+    }
 
 
 def predict_file(

@@ -7,7 +7,7 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunebench.binding import Bound, manifest_of, stale_answers
 from tunebench.data.corpus import shared_documents
@@ -34,6 +34,9 @@ from tunebench.runs import cache, card, exports, trackers
 from tunebench.runs.chain import MERGED
 from tunebench.runs.index import command_name
 from tunebench.runs.run import Run, open_run, sweep
+
+if TYPE_CHECKING:
+    from tunebench.model.sharing import SharedBases
 
 
 @dataclass(frozen=True)
@@ -137,10 +140,11 @@ def _remarks(run: Run, bound: Bound) -> list[str]:
     return bound.data.remarks() + found
 
 
-def open_scorer(run: Run, backend: str | None = None) -> Scorer:
+def open_scorer(run: Run, backend: str | None = None, bases: SharedBases | None = None) -> Scorer:
     """What predicts for a run: any of ``runs.exports.BACKENDS``; by default its saved model, or the export made the default.
 
     Whatever is opened is, byte for byte, what was scored or proved; InputError where it is not there, or is not that any more.
+    Adapters that are opened with the same ``bases`` have the frozen matrices of their base in common.
     """
     run.check_weights()
     backend = backend or exports.default_backend(run)
@@ -158,7 +162,7 @@ def open_scorer(run: Run, backend: str | None = None) -> Scorer:
 
     if backend == exports.TORCH_MERGED:
         return bundle.open_scorer(run, exports.check_merged(run))
-    return bundle.open_scorer(run, int8=backend == exports.TORCH_INT8)
+    return bundle.open_scorer(run, int8=backend == exports.TORCH_INT8, bases=bases)
 
 
 def merge_run(run: Run, watch: Watch) -> dict[str, Any]:

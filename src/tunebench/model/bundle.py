@@ -25,6 +25,7 @@ from tunebench.model.pretrained import describe_causal, is_decoder, load_merged,
 from tunebench.model.quantized import dequantize, rounder
 from tunebench.model.residual import save_adapter
 from tunebench.model.scoring import make_scorer, scoring
+from tunebench.model.sharing import SharedBases
 from tunebench.model.streamed_merge import can_stream, merge_files
 from tunebench.model.torch_backend import to_device
 from tunebench.predict.scorers import Scorer
@@ -34,6 +35,7 @@ from tunebench.recipe.resolve import pooling_of
 from tunebench.recipe.spec import CAUSAL_TASKS, Base, Recipe
 from tunebench.runs.bases import base_digest, base_folder, portable_base
 from tunebench.runs.run import Run
+from tunebench.runs.stamps import stamp
 
 
 def compose(recipe: Recipe, labels: LabelMap, seed: int) -> tuple[nn.Module, list[str]]:
@@ -101,13 +103,14 @@ def save_merged(run: Run, folder: Path) -> None:
         copy_tokenizer(run.weights, part, _tokenizer_settings(merged, recipe.base, run.weights))
 
 
-def load_saved(run: Run, form: str = "saved", *, dequantized: bool = False) -> Any:
+def load_saved(run: Run, form: str = "saved", *, dequantized: bool = False, bases: SharedBases | None = None) -> Any:
     """A run's model from its files: ``saved`` (``adapter/`` on its base, or ``model/``) or a merged folder.
 
-    ``dequantized`` puts float32 layers of the same weights in place of a base's quantised ones.
+    ``dequantized`` puts float32 layers of the same weights in place of a base's quantised ones. With ``bases`` it is for
+    prediction only, and shares the frozen matrices of its base with others.
     Raises InputError where the base is not the one the run was trained on, byte for byte.
     """
-    recipe, manifest = run.recipe, run.manifest
+    recipe = run.recipe
     assert recipe.base is not None
     pooling = pooling_of(recipe)
     if form != "saved":
@@ -115,8 +118,7 @@ def load_saved(run: Run, form: str = "saved", *, dequantized: bool = False) -> A
     if recipe.method.kind not in (*ADAPTERS, "zero-shot"):
         return to_device(load_merged(run.weights, pooling))
     folder = base_folder(recipe.base)
-    _check_base(run, folder)
-    base, _ = load_pretrained(folder, LabelMap.from_dict(manifest["labels"]), pooling, recipe.base.quantization)
+    base = _base_of(run, folder, bases)
     if dequantized:
         base = dequantize(base)
     if isinstance(recipe.method, ZeroShot):
@@ -126,6 +128,21 @@ def load_saved(run: Run, form: str = "saved", *, dequantized: bool = False) -> A
             return to_device(PeftModel.from_pretrained(base, str(run.weights)))
     except (RuntimeError, ValueError, KeyError) as error:
         raise InputError(str(run.weights), f"does not fit its base {folder}: {error}; train the run again") from None
+
+
+def _base_of(run: Run, folder: Path, bases: SharedBases | None) -> PreTrainedModel:
+    recipe, labels, pooling = run.recipe, LabelMap.from_dict(run.manifest["labels"]), pooling_of(run.recipe)
+    assert recipe.base is not None
+    quantization = recipe.base.quantization
+
+    def load() -> PreTrainedModel:
+        _check_base(run, folder)
+        return load_pretrained(folder, labels, pooling, quantization)[0]
+
+    if bases is None or quantization is not None:
+        return load()
+    checked = (stamp(folder), run.manifest["base"]["digest"])  # these very files had this digest when they were loaded
+    return bases.of((checked, labels.names, pooling), load)
 
 
 def _check_base(run: Run, folder: Path) -> None:
@@ -145,13 +162,14 @@ def open_scorer(
     for_proof: bool = False,
     int8: bool = False,
     dequantized: bool = False,
+    bases: SharedBases | None = None,
 ) -> Scorer:
     """A scorer over a run's saved model: what ``predict`` and ``evaluate`` use, and the proofs, which need logits."""
     recipe = scoring(run.recipe) if for_proof else run.recipe
     assert recipe.base is not None
     folder = run.weights if form == "saved" else run.path / form
     tokenizer = folder if (folder / "tokenizer.json").is_file() else base_folder(recipe.base)
-    model = load_saved(run, form, dequantized=dequantized)
+    model = load_saved(run, form, dequantized=dequantized, bases=None if int8 else bases)  # int8 merges in place
     if int8:
         model, batch_size = to_int8(model), 1  # what padding does to the last bit, rounding makes visible
     return make_scorer(model, recipe, tokenizer, LabelMap.from_dict(run.manifest["labels"]), batch_size)

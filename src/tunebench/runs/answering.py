@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tunebench.errors import TunebenchError
@@ -16,10 +16,16 @@ from tunebench.errors import TunebenchError
 class Answering:
     """Client side: ``python -m module``, started at once. ``close`` ends it."""
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: str, environment: Mapping[str, str] | None = None) -> None:
+        """``environment`` is set for the process where the user has set nothing else."""
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed by close()
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
+            [sys.executable, "-P", "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env={**(environment or {}), **os.environ},
         )
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -35,6 +41,14 @@ class Answering:
         if "error" in answer or not answer:
             raise TunebenchError(answer.get("error") or self._last_words())
         return dict(answer)
+
+    def is_alive(self) -> bool:
+        """Say whether the process can still be asked."""
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """End the process from another thread than the one that asks, which then gets an error."""
+        self._process.kill()
 
     def close(self) -> None:
         """End the process."""
