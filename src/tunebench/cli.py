@@ -13,6 +13,7 @@ import click
 from tunebench import __version__
 from tunebench.cli_compare import bench, compare, report, search
 from tunebench.cli_export import calibrate, export, merge, push
+from tunebench.cli_studio import app, chat
 from tunebench.errors import GateFailed, Interrupted, TunebenchError
 from tunebench.options import BACKEND, JSON, RUNS, SET, show
 
@@ -302,7 +303,7 @@ def starter(as_json: bool) -> None:
     )
 
 
-for command in (bench, calibrate, compare, export, merge, push, report, search):
+for command in (app, bench, calibrate, chat, compare, export, merge, push, report, search):
     commands.add_command(command)
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def row_of(name: str, source: str, command: str | None, runs: Sequence[Run], ans
         "needs_gpu": recipe.base is not None and recipe.base.quantization is not None,
         **{key: max(int(one["test"].get(key) or 0) for one in metrics) for key in ("invalid", "unscored", "truncated")},
         "forms": next((found for one in runs if (found := forms_of(one))), {}),
-        "timed": next((found for one in runs if (found := timed_of(one))), None),
+        "timed": next(filter(None, map(timed_of, runs)), None),
         "curve": curves,
         "confusion": confusion(rows.gold, answers, labels).tolist(),
         "missed": missed(rows.gold, answers, labels),

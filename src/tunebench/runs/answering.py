@@ -38,7 +38,7 @@ class Answering:
             answer = json.loads(self._process.stdout.readline() or "{}")
         except (BrokenPipeError, ValueError):  # it died, before or while it answered
             answer = {}
-        if "error" in answer or not answer:
+        if answer.get("error") or not answer:
             raise TunebenchError(answer.get("error") or self._last_words())
         return dict(answer)
 

@@ -1,0 +1,1 @@
+"""One module per page; Streamlit runs it as a script."""

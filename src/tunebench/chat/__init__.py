@@ -1,0 +1,1 @@
+"""The chat: reviews and questions for finished runs, answered in the browser. Never loads torch."""
