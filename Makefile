@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 QUANTIZATION := $(VENV)/quantization
+CHAT := $(VENV)/chat
 
 # Which Python builds .venv (make install PYTHON=/usr/bin/python3.12); unset, the first fitting one is taken.
 PYTHON ?=
@@ -17,13 +18,15 @@ UPGRADE ?=
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 RUNS := runs/demo
+# Which run `make chat` talks to.
+RUN ?= starter
 DEMO := starter-majority starter-tfidf starter-full starter-lora starter-ia3 starter-head
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install starter demo test test-fast test-e2e test-quant format lint types layers docs docs-check lock-check check wheel \
+.PHONY: help install starter demo test test-fast test-e2e app chat test-quant format lint types layers docs docs-check lock-check check wheel \
         bench-train bench-check bench-overhead bench-llm bench-infer lock clean
 
 help: ## list the targets
@@ -82,8 +85,20 @@ test: starter ## all tests
 
 test-e2e: export OMP_WAIT_POLICY = PASSIVE
 test-e2e: export GOMP_SPINCOUNT = 0
-test-e2e: starter ## the studio and the chat in headless Chromium, end to end
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m e2e
+test-e2e: starter $(CHAT)/.installed ## the studio and the chat in headless Chromium, end to end
+	PYTHONPATH=$(CURDIR)/$(CHAT) HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m e2e
+
+app: starter ## open the studio in the browser
+	$(BIN)/tunebench app --runs runs
+
+chat: $(CHAT)/.installed ## open a chat with a run in the browser: make chat RUN=my-run
+	PYTHONPATH=$(CURDIR)/$(CHAT) $(BIN)/tunebench chat $(RUN)
+
+# Beside the environment: it wants other versions of what trackers bring along, and ninety packages that nothing else needs.
+$(CHAT)/.installed: requirements-chat.txt $(STAMP)
+	rm -rf $(CHAT)
+	$(BIN)/python -m pip install -q --no-deps --only-binary :all: --no-binary cuid,literalai,syncer --target $(CHAT) -r requirements-chat.txt
+	@touch $@
 
 test-fast: export OMP_WAIT_POLICY = PASSIVE
 test-fast: export GOMP_SPINCOUNT = 0
@@ -153,6 +168,10 @@ lock: $(STAMP) ## solve pyproject.toml into requirements.lock
 	    --extra onnx --extra openvino --extra search --extra app --extra dev --universal --python-version 3.11 $(UPGRADE) \
 	    --constraints requirements-torch.txt --excludes requirements-excludes.txt --no-emit-package torch \
 	    --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
+	sed -n 's/^\([a-z0-9._-]*==[^ ]*\).*/\1/p' requirements.lock | grep -v '^opentelemetry' > $(VENV)/pins.txt
+	echo 'chainlit>=2.12,<3' | $(BIN)/uv pip compile - --constraints $(VENV)/pins.txt --constraints requirements-torch.txt \
+	    --excludes requirements-excludes.txt $$(sed -n 's/^\([a-z0-9._-]*\)==[^;]*\\$$/--no-emit-package \1/p' requirements.lock | grep -v opentelemetry) --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements-chat.txt
 
 clean: ## remove what was built and the tools' caches; .venv and runs stay
 	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
