@@ -22,7 +22,8 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     if text.startswith("wait "):
         Path(text.removeprefix("wait ")).write_text("waiting")
         time.sleep(60)
-    return {"text": text, "process": os.getpid(), "spins": os.environ.get("OMP_WAIT_POLICY")}
+    # An answer may have its own key "error", which is None where all is well: an answer to a question with options does.
+    return {"error": None, "text": text, "process": os.getpid(), "spins": os.environ.get("OMP_WAIT_POLICY")}
 
 
 def _ready() -> Callable[[dict[str, Any]], dict[str, Any]]:
