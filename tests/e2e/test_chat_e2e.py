@@ -285,7 +285,7 @@ def test_a_run_that_is_gone_names_the_command_that_makes_one(browser: Any, serve
     shutil.rmtree(server.runs / "gone", ignore_errors=True)
     visit.pick("gone")
     said = visit.send("a film", having="tunebench train")
-    assert said.startswith("這裡已經沒有執行 gone。")
+    assert said.startswith("這裡已經沒有執行紀錄 gone。")
     assert f"tunebench train RECIPE --runs {server.runs}" in said
     visit.shoot("gone")
     visit.leave()
