@@ -98,3 +98,19 @@ def baseline_run(world: World) -> Callable[[str], Run]:
         return jobs.train(str(recipe), [], world.folder / "runs", lambda event: None).run
 
     return trained
+
+
+@pytest.fixture
+def studio_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty runs folder that the studio looks at, and nothing in its memory of another one."""
+    import streamlit
+
+    from tunebench.app.server import RUNS_VARIABLE
+
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    monkeypatch.setenv(RUNS_VARIABLE, str(folder))
+    streamlit.cache_resource.clear()
+    yield folder
+    streamlit.cache_resource.clear()
+    streamlit.cache_data.clear()

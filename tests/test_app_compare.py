@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import streamlit as st
 from answered import alone, answered_run
 from sidebyside import a_comparison
 from streamlit.testing.v1 import AppTest
+from studio import page_of
 
 from tunebench.app import children, comparisons, plots
-from tunebench.app.server import RUNS_VARIABLE
-from tunebench.app.words import FOLDER, LANGUAGES, words
+from tunebench.app.words import LANGUAGES, words
 from tunebench.compare import statistics
 from tunebench.compare.choice import RULES, Limits
 from tunebench.compare.comparison import assemble
@@ -32,21 +30,14 @@ WORDS = {key: key for key in ("trainable_parameters", "accuracy", "unbeaten", "p
 
 
 @pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def runs(studio_runs: Path) -> Path:
     """An empty runs folder that the studio looks at."""
-    (tmp_path / "runs").mkdir()
-    monkeypatch.setenv(RUNS_VARIABLE, str(tmp_path / "runs"))
-    yield tmp_path / "runs"
-    st.cache_resource.clear()
-    st.cache_data.clear()
+    return studio_runs
 
 
 def page(chosen: list[str], language: str = "en") -> AppTest:
     """The page with some runs chosen."""
-    studio = AppTest.from_file(str(FOLDER.with_name("main.py")), default_timeout=60)
-    studio.query_params["lang"] = language
-    studio.session_state["compare.runs"] = chosen
-    return studio.switch_page("views/compare.py").run()
+    return page_of("compare", language, {"compare.runs": chosen})
 
 
 def finished(studio: AppTest) -> AppTest:

@@ -6,21 +6,19 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import streamlit as st
 import tiny
 from streamlit.testing.v1 import AppTest
+from studio import Mute, page_of
 
 from tunebench.app import datasheet, drafting, uploads
 from tunebench.app.data_plots import balance_figure, length_figure
-from tunebench.app.server import RUNS_VARIABLE
 from tunebench.app.words import FOLDER, LANGUAGES, words
 from tunebench.binding import bind_recipe
-from tunebench.errors import InputError, TunebenchError
+from tunebench.errors import InputError
 from tunebench.recipe.closed import NAME_PATTERN
 from tunebench.recipe.load import load_recipe
 from tunebench.recipe.spec import Recipe
@@ -29,30 +27,16 @@ HOSTILE = ("<script>alert(1)</script>", "=1+1")
 MARKED = "<b>nice</b> =cmd|' /C calc'!A0 [x](http://a.b)"
 
 
-class Mute:
-    """An answering process that has no answers."""
-
-    def params(self, recipe_text: str) -> dict[str, Any]:
-        """None."""
-        raise TunebenchError("nothing is counted here")
-
-    plan = params
-
-
 @pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def runs(studio_runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty runs folder that the studio looks at."""
-    monkeypatch.setenv(RUNS_VARIABLE, str(tmp_path / "runs"))
     monkeypatch.setattr("tunebench.app.state.asking", Mute)
-    yield tmp_path / "runs"
-    st.cache_resource.clear()
+    return studio_runs
 
 
 def page(language: str = "en") -> AppTest:
     """The page, drawn."""
-    studio = AppTest.from_file(str(FOLDER.with_name("main.py")), default_timeout=60)
-    studio.query_params["lang"] = language
-    return studio.switch_page("views/data.py").run()
+    return page_of("data", language)
 
 
 def typed(studio: AppTest, path: Path) -> AppTest:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import shelf
-import streamlit as st
 from answered import alone, answered_run, group
 from streamlit.testing.v1 import AppTest
+from studio import page_of, text
 
 from tunebench.app import starter_comparison
 from tunebench.app.overview_figures import accuracies, trained_weights
 from tunebench.app.parameter_counts import BERT, CASES, Case, Count, Counting
-from tunebench.app.server import RUNS_VARIABLE
 from tunebench.app.standing import Compared, Score, Standing, as_compared, boards, comparisons, conclude, standings
-from tunebench.app.words import FOLDER, LANGUAGES, words
+from tunebench.app.words import LANGUAGES, words
 from tunebench.asking.client import Asking
 from tunebench.compare.comparison import assemble
 from tunebench.errors import TunebenchError
@@ -70,30 +69,16 @@ class Job:
 
 
 @pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def runs(studio_runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty runs folder that the studio looks at."""
-    monkeypatch.setenv(RUNS_VARIABLE, str(tmp_path / "runs"))
     monkeypatch.setattr("tunebench.app.state.asking", Counter)
     monkeypatch.setattr(Counter, "error", None)
-    st.cache_resource.clear()
-    yield tmp_path / "runs"
-    st.cache_resource.clear()
+    return studio_runs
 
 
 def page(language: str = "en") -> AppTest:
     """The page, drawn."""
-    studio = AppTest.from_file(str(FOLDER.with_name("main.py")), default_timeout=60)
-    studio.query_params["lang"] = language
-    return studio.switch_page("views/overview.py").run()
-
-
-def text(studio: AppTest) -> str:
-    """All that the page says as text, as it is read."""
-    return re.sub(
-        r"\\(.)",
-        r"\1",
-        "\n".join(part.value for part in [*studio.markdown, *studio.caption, *studio.error, *studio.info, *studio.code]),
-    )
+    return page_of("overview", language)
 
 
 def standing(run: str, value: float, method: str = "lora", *, grouped: bool = False, bars: Sequence[Score] = ()) -> Standing:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import shelf
-import streamlit as st
 from answered import answered_run
 from streamlit.testing.v1 import AppTest
+from studio import page_of, text
 
 from tunebench.app.server import RUNS_VARIABLE
 from tunebench.app.shelving import Kept, exported, files_of, found, half_written, is_sealed, opened, shelved, tags_of
-from tunebench.app.words import FOLDER, LANGUAGES, words
+from tunebench.app.words import LANGUAGES, words
 from tunebench.runs.index import list_runs, summary
 from tunebench.runs.looks import looks_at_test
 from tunebench.runs.run import Run
@@ -27,31 +26,21 @@ HOSTILE = "x**y [z](http:--a.b) <b>"
 
 
 @pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def runs(studio_runs: Path) -> Path:
     """A runs folder that the studio looks at: three finished runs."""
-    folder = tmp_path / "runs"
-    monkeypatch.setenv(RUNS_VARIABLE, str(folder))
+    folder = studio_runs
     shelf.finished_run(folder, "alpha", wrong=20)
     shelf.finished_run(folder, "beta", wrong=5, method={"kind": "ia3"})
     shelf.finished_run(folder, "gamma", wrong=40, base=None, method={"kind": "tfidf"})
     write_notes(Run(folder / "beta"), ["paper", "small"], "for the talk")
     write_notes(Run(folder / "gamma"), ["paper"], "")
-    yield folder
-    st.cache_data.clear()
+    return folder
 
 
 def page(language: str = "en", chosen: str | None = None) -> AppTest:
     """The page, drawn, with a run chosen."""
-    studio = AppTest.from_file(str(FOLDER.with_name("main.py")), default_timeout=60)
-    studio.query_params["lang"] = language
-    studio.switch_page("views/runs.py").run()
+    studio = page_of("runs", language)
     return studio if chosen is None else studio.selectbox(key="runs_chosen").set_value(chosen).run()
-
-
-def text(studio: AppTest) -> str:
-    """All that the page says as text, as it is read."""
-    parts = [*studio.markdown, *studio.caption, *studio.error, *studio.warning, *studio.success, *studio.info, *studio.code]
-    return re.sub(r"\\(.)", r"\1", "\n".join(part.value for part in [*parts, *studio.header]))
 
 
 def press(studio: AppTest, label: str) -> AppTest:

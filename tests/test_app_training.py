@@ -5,21 +5,19 @@ from __future__ import annotations
 import fcntl
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import streamlit as st
 import tiny
 import yaml
 from streamlit.testing.v1 import AppTest
+from studio import Mute, page_of
 
 from tunebench.app import forms
-from tunebench.app.server import RUNS_VARIABLE
-from tunebench.app.words import FOLDER, LANGUAGES, words
+from tunebench.app.words import LANGUAGES, words
 from tunebench.detached.queue import jobs
-from tunebench.errors import InputError, TunebenchError
+from tunebench.errors import InputError
 from tunebench.recipe.load import load_recipe, parse_yaml, presets, validate
 from tunebench.recipe.methods import METHODS_OF, method_kinds
 from tunebench.runs.run import Run
@@ -27,31 +25,17 @@ from tunebench.runs.run import Run
 STAGES_FREE = {name: parse_yaml(text, name) for name, text in presets().items() if "\nstages:" not in text}
 
 
-class Mute:
-    """An answering process that counts nothing."""
-
-    def params(self, recipe_text: str) -> dict[str, Any]:
-        """None."""
-        raise TunebenchError("nothing is counted here")
-
-    plan = params
-
-
 @pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def runs(studio_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A runs folder with one saved recipe, of the baseline `majority`."""
-    monkeypatch.setenv(RUNS_VARIABLE, str(tmp_path / "runs"))
     monkeypatch.setattr("tunebench.app.state.asking", Mute)
-    tiny.write_recipe(tmp_path / "runs" / ".studio" / "recipes" / "guess.yaml", data=tiny.write_csv(tmp_path / "texts.csv"))
-    yield tmp_path / "runs"
-    st.cache_resource.clear()
+    tiny.write_recipe(studio_runs / ".studio" / "recipes" / "guess.yaml", data=tiny.write_csv(tmp_path / "texts.csv"))
+    return studio_runs
 
 
 def page(language: str = "en") -> AppTest:
     """The page, drawn."""
-    studio = AppTest.from_file(str(FOLDER.with_name("main.py")), default_timeout=60)
-    studio.query_params["lang"] = language
-    return studio.switch_page("views/training.py").run()
+    return page_of("training", language)
 
 
 def filled(settings: dict[str, Any], **changes: Any) -> dict[str, Any]:

@@ -8,22 +8,21 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import streamlit as st
 import tiny
 from shelf import finished_run
 from streamlit.testing.v1 import AppTest
+from studio import page_of
 
 from tunebench import jobs
 from tunebench.app import batch, children
 from tunebench.app.answers import MOST_BARS, bars, is_calibrated, label_shown
 from tunebench.app.coloured import AGAINST, FOR, MOST_TINT, marked_text, strongest
 from tunebench.app.examples import MOST_CHARACTERS, examples_of, least_sure
-from tunebench.app.server import RUNS_VARIABLE
 from tunebench.app.words import FOLDER, LANGUAGES, plain, words
 from tunebench.asking.client import Asking
 from tunebench.errors import TunebenchError
@@ -84,13 +83,9 @@ def answer(text: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def runs(studio_runs: Path) -> Path:
     """An empty runs folder that the studio looks at."""
-    (tmp_path / "runs").mkdir()
-    monkeypatch.setenv(RUNS_VARIABLE, str(tmp_path / "runs"))
-    yield tmp_path / "runs"
-    st.cache_resource.clear()
-    st.cache_data.clear()
+    return studio_runs
 
 
 @pytest.fixture
@@ -104,9 +99,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
 
 def page(language: str = "en") -> AppTest:
     """The page, drawn."""
-    studio = AppTest.from_file(str(FOLDER.with_name("main.py")), default_timeout=60)
-    studio.query_params["lang"] = language
-    return studio.switch_page("views/try_it.py").run()
+    return page_of("try_it", language)
 
 
 def markup(studio: AppTest) -> str:
