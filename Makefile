@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install starter demo test test-fast test-e2e app chat test-quant format lint types layers docs docs-check lock-check check wheel \
+.PHONY: help install starter demo test test-fast test-e2e app chat test-quant format lint types layers docs screenshots docs-check lock-check check wheel \
         bench-train bench-check bench-overhead bench-llm bench-infer lock clean
 
 help: ## list the targets
@@ -132,6 +132,9 @@ layers: $(STAMP) ## import-linter: data flows one way, light rooms stay light
 
 docs: $(STAMP) ## write the generated parts of the docs
 	$(BIN)/python tools/docs.py
+
+screenshots: starter ## make the README's pictures of the studio, with Chromium
+	HF_HUB_OFFLINE=1 $(BIN)/python tools/screenshots.py
 
 docs-check: $(STAMP) ## fail where the generated parts are out of date
 	$(BIN)/python tools/docs.py --check

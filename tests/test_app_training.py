@@ -168,6 +168,7 @@ def test_a_job_waits_is_taken_back_goes_on_and_is_tried(runs: Path) -> None:
         assert [job.state() for job in jobs(runs)] == ["waiting"]
         assert words("en", "training.place", place=1, name="guess") in [text.value for text in studio.markdown]
         assert studio.button(key="training.start").disabled
+        assert words("en", "training.at_work", name="guess") in [text.value for text in studio.info]
         assert other_tab.button(key="training.start").click().run().button(key="training.start").disabled
         assert len(jobs(runs)) == 1
         studio.button(key="training.back.2").click().run()

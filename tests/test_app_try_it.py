@@ -6,6 +6,7 @@ import csv
 import html
 import json
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -199,6 +200,14 @@ def test_what_another_page_chose_is_asked_and_unknown_names_are_forgotten(runs: 
     studio.session_state["try_it.runs"] = ["a", "gone"]
     studio.switch_page("views/try_it.py").run()
     assert studio.multiselect(key="try_it.runs").value == ["a"]
+    gone = [words("en", "main.vanished", names="gone")]
+    assert [warning.value for warning in studio.warning] == gone
+    shutil.rmtree(runs / "a")
+    studio = click_ask(studio, "fine")
+    assert studio.multiselect(key="try_it.runs").value == ["b"]  # the one that is left, and the text is not lost
+    assert studio.text_area(key="try_it.text").value == "fine"
+    assert [warning.value for warning in studio.warning] == [words("en", "main.vanished", names="a")]
+    assert not studio.multiselect(key="try_it.runs").set_value([]).run().warning
 
 
 def questions_run(runs: Path) -> Run:

@@ -47,7 +47,7 @@ def _verdict(found: Findings) -> None:
 
 
 def _balance(found: Findings) -> None:
-    st.subheader(say("data.balance"))
+    st.header(say("data.balance"))
     st.plotly_chart(
         balance_figure({name: part.labels for name, part in found.splits.items()}, say("data.balance_axis")),
         key="data.plot.balance",
@@ -58,7 +58,7 @@ def _balance(found: Findings) -> None:
 
 
 def _lengths(sheet: Sheet) -> None:
-    st.subheader(say("data.lengths"))
+    st.header(say("data.lengths"))
     found, lengths = sheet.findings, sheet.findings.splits["train"].lengths
     limit = found.max_length
     axis, rows = say(f"data.lengths_{found.unit}"), say("data.lengths_rows")
@@ -70,7 +70,7 @@ def _lengths(sheet: Sheet) -> None:
 
 
 def _checks(found: Findings) -> None:
-    st.subheader(say("data.checks"))
+    st.header(say("data.checks"))
 
     def shown(gate: Gate, value: float) -> str:
         return percent(value) if gate.is_share else f"{value:,.0f}"
@@ -97,7 +97,7 @@ def _listed(key: str, lines: Sequence[str]) -> None:
 
 
 def _twice(found: Findings) -> None:
-    st.subheader(say("data.twice"))
+    st.header(say("data.twice"))
     left, right = st.columns(2)
     left.dataframe(
         [
@@ -128,7 +128,7 @@ def _twice(found: Findings) -> None:
 
 @st.fragment
 def _rows(sheet: Sheet) -> None:
-    st.subheader(say("data.random"))
+    st.header(say("data.random"))
     st.caption(say("data.random_note"))
     seed = st.session_state.setdefault("data.drawn", 0)
     named = {name: say(f"data.row_{name}") for name in ("label", "text", "id")}

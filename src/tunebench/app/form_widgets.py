@@ -23,7 +23,7 @@ def draw_method(kinds: Sequence[str], kind: str, scope: str) -> str:
     titles = {name: getattr(method_kinds()[name], "title", name) for name in kinds}
     field = Field("method.kind", "choice", kind, "", choices=tuple(kinds))
     chosen = str(
-        _keyed(field, kind, scope, lambda key: st.selectbox(_label(field), kinds, format_func=titles.__getitem__, key=key))
+        _keyed(field, kind, scope, lambda key: st.selectbox(_name(field), kinds, format_func=titles.__getitem__, key=key))
     )
     st.caption(plain((method_kinds()[chosen].__doc__ or "").strip().partition("\n")[0]))
     return chosen
@@ -63,7 +63,7 @@ def _keyed(field: Field, value: Any, scope: str, draw: Any) -> Any:
 
 
 def _widget(field: Field, value: Any, method: str, key: str) -> Any:
-    label, helped = _label(field), _help(field)
+    label, helped = _name(field), _help(field)
     if field.key == "base.model":
         bases = list(dict.fromkeys([value, st.session_state[key], *_known_bases()]))
         return st.selectbox(label, bases, help=helped, key=key, accept_new_options=True)
@@ -85,11 +85,8 @@ def _widget(field: Field, value: Any, method: str, key: str) -> Any:
 
 
 def _name(field: Field) -> str:
+    """Our own word, or the name of a setting: with nothing escaped, as what reads pages aloud would say the escapes too."""
     return say(f"training.field_{field.key.rpartition('.')[2]}") if field.key in FIRST else field.key.rpartition(".")[2]
-
-
-def _label(field: Field) -> str:
-    return plain(_name(field))
 
 
 def _help(field: Field) -> str:

@@ -10,7 +10,7 @@ from tunebench.app.state import runs_folder
 from tunebench.app.words import LANGUAGES, language, plain, say
 from tunebench.detached.queue import jobs
 
-VIEWS, ICON = Path(__file__).with_name("views"), Path(__file__).with_name("icon.svg")
+VIEWS, ICON, LOOK = (Path(__file__).with_name(name) for name in ("views", "icon.svg", "frame.css"))
 # Pages in the order of the work, with their pictures.
 PAGES = {
     "overview": ":material/home:",
@@ -25,6 +25,7 @@ PAGES = {
 def main() -> None:
     """Draw the frame, then the page."""
     st.set_page_config(page_title="tunebench", page_icon=str(ICON), layout="wide")
+    st.html(LOOK)
     st.session_state.setdefault("language", language())
     here = [page(name) for name in PAGES]
     chosen = st.navigation(here)

@@ -23,8 +23,10 @@ _SETTINGS = {
     "server.fileWatcherType": "none",
     "server.headless": "true",
     "server.maxUploadSize": str(MOST_UPLOADED_MB),
+    "theme.headingFontSizes": '["2.25rem", "1.6rem", "1.3rem", "1.1rem", "1rem", "1rem"]',
     "theme.light.primaryColor": "#1f5fbf",
     "theme.light.linkColor": "#1a56ad",
+    "theme.light.textColor": "#0b0f14",
     "theme.dark.primaryColor": "#3672d8",
     "theme.dark.linkColor": "#8ab4ff",
 }

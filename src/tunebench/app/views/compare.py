@@ -10,6 +10,7 @@ import streamlit as st
 
 from tunebench.app import children, comparisons
 from tunebench.app.comparison_drawn import draw_comparison
+from tunebench.app.refusal import tell_vanished
 from tunebench.app.state import finished_runs, own_folder, run_lines, runs_folder
 from tunebench.app.words import say
 from tunebench.compare.choice import Limits
@@ -47,6 +48,7 @@ def _choose_runs() -> list[str] | None:
     """The runs to compare; None where fewer than two can be."""
     lines = {line["run"]: line for line in run_lines()}
     known = [name for name in finished_runs() if lines[name]["accuracy"] is not None]
+    tell_vanished(st.session_state.get(CHOSEN, []), known)
     if len(known) < FEWEST:
         return None
     st.session_state[CHOSEN] = [name for name in st.session_state.get(CHOSEN, []) if name in known]

@@ -123,7 +123,7 @@ def _columns(source: str) -> drafting.Draft | None:
             st.session_state.pop("data.unclear", None)
         st.session_state["data.guess"] = {"text": guessed.get("text"), "label": guessed.get("label")}
         st.session_state["data.chosen"] = dict(st.session_state["data.guess"])
-    st.subheader(say("data.columns"))
+    st.header(say("data.columns"))
     chosen = st.session_state["data.chosen"]
     for place, role in zip(st.columns(2), ("text", "label"), strict=True):
         key = f"data.column.{role}.{source}"
@@ -184,7 +184,7 @@ def _stamp(source: str) -> tuple[int, int]:
 
 
 def _save(source: str, drafted: drafting.Draft, max_length: int | None) -> None:
-    st.subheader(say("data.save_title"))
+    st.header(say("data.save_title"))
     folder = own_folder("recipes")
     key = f"data.name.{source}"
     if key not in st.session_state:

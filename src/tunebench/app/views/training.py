@@ -159,7 +159,8 @@ def _start(made: dict[str, Any], scope: str) -> None:
     taken = _taken()
     if name in taken:
         other = drafting.free_name(name, taken)
-        st.info(say("training.taken", name=plain(name)), icon=":material/info:")
+        begun = any(job.run == name and job.is_live() for job in jobs(folder))
+        st.info(say("training.at_work" if begun else "training.taken", name=plain(name)), icon=":material/info:")
         st.button(
             say("training.use", name=plain(other)), on_click=_rename, args=(scope, other), key="training.use", width="stretch"
         )

@@ -11,6 +11,7 @@ from tunebench.app.answers import is_calibrated, label_shown
 from tunebench.app.answers_drawn import draw_answers
 from tunebench.app.batch_drawn import draw_batch
 from tunebench.app.examples import SAMPLE, Examples, examples_of, least_sure
+from tunebench.app.refusal import tell_vanished
 from tunebench.app.state import asking, finished_runs, run_lines, runs_folder
 from tunebench.app.words import language, plain, say
 from tunebench.data.items import Item, Question
@@ -52,10 +53,11 @@ def _choose_runs() -> list[str] | None:
     """The runs to ask, the newest finished one where nobody has chosen; None where no run can be asked."""
     lines = {line["run"]: line for line in run_lines()}
     known = [name for name in finished_runs() if lines[name].get("perplexity") is None]
+    vanished = tell_vanished(st.session_state.get(CHOSEN, []), known)
     if not known:
         return None
     kept = [name for name in st.session_state.get(CHOSEN, []) if name in known]
-    if kept or CHOSEN not in st.session_state:
+    if kept or vanished or CHOSEN not in st.session_state:
         st.session_state[CHOSEN] = (kept or known[:1])[:_MOST_RUNS]
 
     def told(name: str) -> str:  # the same in every language, or a change of language would lose what was chosen
