@@ -126,6 +126,7 @@ class Tab:
         self.page.wait_for_timeout(400)  # what was done reaches the server
         self.page.get_by_role("heading", level=1).first.wait_for()
         self.page.wait_for_function("!document.querySelector('[data-testid=stApp][data-test-script-state=running]')")
+        self.page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')")  # a part whose script still loads
 
     def field(self, label: str, value: str) -> None:
         """Fill in a field and leave it."""

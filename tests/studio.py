@@ -5,20 +5,22 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
 from tunebench.app.words import FOLDER
+from tunebench.asking.client import Asking
 from tunebench.errors import TunebenchError
 
 
-class Mute:
-    """An answering process that counts nothing."""
+def mute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the answering process count nothing, and not be started for it."""
 
-    def params(self, recipe_text: str) -> dict[str, Any]:
-        """None."""
+    def refuse(self: Asking, recipe_text: str) -> dict[str, Any]:
         raise TunebenchError("nothing is counted here")
 
-    plan = params
+    monkeypatch.setattr(Asking, "params", refuse)
+    monkeypatch.setattr(Asking, "plan", refuse)
 
 
 def page_of(name: str, language: str = "en", state: dict[str, Any] | None = None) -> AppTest:

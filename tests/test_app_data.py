@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import tiny
 from streamlit.testing.v1 import AppTest
-from studio import Mute, page_of
+from studio import mute, page_of
 
 from tunebench.app import datasheet, drafting, uploads
 from tunebench.app.data_plots import balance_figure, length_figure
@@ -30,7 +30,7 @@ MARKED = "<b>nice</b> =cmd|' /C calc'!A0 [x](http://a.b)"
 @pytest.fixture
 def runs(studio_runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty runs folder that the studio looks at."""
-    monkeypatch.setattr("tunebench.app.state.asking", Mute)
+    mute(monkeypatch)
     return studio_runs
 
 

@@ -71,7 +71,7 @@ class Job:
 @pytest.fixture
 def runs(studio_runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty runs folder that the studio looks at."""
-    monkeypatch.setattr("tunebench.app.state.asking", Counter)
+    monkeypatch.setattr(Asking, "params", lambda _, recipe_text: Counter().params(recipe_text))
     monkeypatch.setattr(Counter, "error", None)
     return studio_runs
 

@@ -12,7 +12,7 @@ import pytest
 import tiny
 import yaml
 from streamlit.testing.v1 import AppTest
-from studio import Mute, page_of
+from studio import mute, page_of
 
 from tunebench.app import forms
 from tunebench.app.words import LANGUAGES, words
@@ -28,7 +28,7 @@ STAGES_FREE = {name: parse_yaml(text, name) for name, text in presets().items() 
 @pytest.fixture
 def runs(studio_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A runs folder with one saved recipe, of the baseline `majority`."""
-    monkeypatch.setattr("tunebench.app.state.asking", Mute)
+    mute(monkeypatch)
     tiny.write_recipe(studio_runs / ".studio" / "recipes" / "guess.yaml", data=tiny.write_csv(tmp_path / "texts.csv"))
     return studio_runs
 
