@@ -26,8 +26,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install starter demo test test-fast test-e2e app chat test-quant format lint types layers docs screenshots docs-check lock-check check wheel \
-        bench-train bench-check bench-overhead bench-llm bench-infer lock clean
+.PHONY: help install starter demo app chat test test-fast test-e2e test-quant format lint types layers docs docs-check \
+        lock-check check wheel screenshots bench-train bench-check bench-overhead bench-llm bench-infer lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -173,7 +173,8 @@ lock: $(STAMP) ## solve pyproject.toml into requirements.lock
 	    --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
 	sed -n 's/^\([a-z0-9._-]*==[^ ]*\).*/\1/p' requirements.lock | grep -v '^opentelemetry' > $(VENV)/pins.txt
 	echo 'chainlit>=2.12,<3' | $(BIN)/uv pip compile - --constraints $(VENV)/pins.txt --constraints requirements-torch.txt \
-	    --excludes requirements-excludes.txt $$(sed -n 's/^\([a-z0-9._-]*\)==[^;]*\\$$/--no-emit-package \1/p' requirements.lock | grep -v opentelemetry) --universal --python-version 3.11 \
+	    --excludes requirements-excludes.txt --universal --python-version 3.11 \
+	    $$(sed -n 's/^\([a-z0-9._-]*\)==[^;]*\\$$/--no-emit-package \1/p' requirements.lock | grep -v opentelemetry) \
 	    --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements-chat.txt
 
 clean: ## remove what was built and the tools' caches; .venv and runs stay

@@ -10,7 +10,7 @@ from tunebench.app.answers import bars, is_calibrated, label_shown
 from tunebench.app.coloured import marked_text, strongest
 from tunebench.app.state import asking
 from tunebench.app.words import language, plain, say
-from tunebench.compare.shown import duration, milliseconds
+from tunebench.compare.shown import duration, form_name, milliseconds
 from tunebench.data.items import Question
 from tunebench.errors import TunebenchError
 from tunebench.runs.run import Run
@@ -97,7 +97,8 @@ def _card(name: str, run: Run, item: Item, found: dict[str, Any]) -> None:
         _draw_bars(answer["probabilities"], display)
     else:
         st.caption(say("try_it.no_probabilities"))
-    told = {"time": milliseconds(1000 * found["seconds"]), "device": found["device"], "backend": found["backend"]}
+    backend = form_name({"method": run.recipe.method.kind}, found["backend"])
+    told = {"time": milliseconds(1000 * found["seconds"]), "device": found["device"], "backend": backend}
     load = found["load_seconds"]
     st.caption(say("try_it.speed", **told), help=say("try_it.loaded", time=duration(load)) if load else None)
     if answer["truncated"]:

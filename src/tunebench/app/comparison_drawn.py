@@ -117,7 +117,7 @@ def _draw_statements(found: Comparison) -> None:
         st.markdown("- " + say(key, **names, **figures))
     if made:
         test = "compare.bootstrap" if made[0]["test"] == BOOTSTRAP else "compare.mcnemar"
-        st.caption(f"{say(test)} {say('compare.holm', number=len(made))}")
+        st.caption(f"{say(test)} {say('compare.holm', number=len(made)) if len(made) > 1 else say('compare.alone')}")
 
 
 def _draw_figures(rows: list[Comparison]) -> None:

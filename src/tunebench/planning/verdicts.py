@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from tunebench.compare.shown import size
 from tunebench.planning.arithmetic import training_terms
 from tunebench.planning.footprint import Footprint, footprint
 from tunebench.planning.given import Given
@@ -44,7 +45,7 @@ def _remedies(need: Need, room: int, stages: Sequence[Counted]) -> list[str]:
 
 def _largest(need: Need) -> str:
     first, *others = sorted(need.terms, key=lambda term: -term.bytes)[:2]
-    return f"most of it is {' and '.join(f'{term.name}, {term.bytes / 1e9:.1f} GB ({term.why})' for term in (first, *others))}"
+    return f"most of it is {' and '.join(f'{term.name}, {size(term.bytes)} ({term.why})' for term in (first, *others))}"
 
 
 def _training_remedies(need: Need, room: int, stage: Counted) -> list[str]:
@@ -68,7 +69,7 @@ def _smaller(recipe: Recipe, found: Footprint, batch: tuple[int, int], room: int
     """The largest micro-batch that fits, the rows of a step staying the same."""
     rows, tokens = batch
     per_step = recipe.settings.per_device_train_batch_size * recipe.settings.gradient_accumulation_steps
-    for fewer in (size for size in range(rows, 0, -1) if per_step % size == 0):
+    for fewer in (each for each in range(rows, 0, -1) if per_step % each == 0):
         share = fewer / rows
         scaled = dataclasses.replace(
             found,
