@@ -52,7 +52,8 @@ def main() -> None:
 def take_all(browser: Any, studio: Studio, runs: Path) -> None:
     """All pictures: in English and light, one dark, one for each of the other languages."""
     english = Tab(browser, studio, OUT)
-    english.sees("bert-base-uncased", long=True)  # the parameters are counted
+    counted = english.page.get_by_text("bert-base-uncased").first
+    counted.wait_for(state="attached", timeout=240_000)
     take(english, "overview")
     compare(english)
     take(english, "compare", height=1500)

@@ -32,7 +32,7 @@ def main() -> None:
     with st.sidebar:
         _choose_language()
         _at_work()
-        st.caption(say("main.folder", folder=plain(runs_folder())))
+        st.caption(say("main.folder", folder=plain(_from_here(runs_folder()))))
     chosen.run()
 
 
@@ -41,6 +41,11 @@ def page(name: str) -> st.Page:
     return st.Page(
         VIEWS / f"{name}.py", title=say(f"main.{name}"), icon=PAGES[name], url_path=name, default=name == next(iter(PAGES))
     )
+
+
+def _from_here(folder: Path) -> Path:
+    """The folder as a command in the terminal beside would call it."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def _choose_language() -> None:
