@@ -448,12 +448,15 @@ def test_what_every_row_needs_is_planned_in_another_process(world: World, tmp_pa
 
 
 def test_a_child_ends_with_a_comparison_that_is_killed(tmp_path: Path) -> None:
-    child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
     told = tmp_path / "told"
+    child = [
+        "import os, signal, time; from pathlib import Path",
+        "signal.signal(signal.SIGINT, signal.default_int_handler)",  # it may be ignored where the tests run in the background
+        f"Path({str(told)!r}).write_text(str(os.getpid())); time.sleep(60)",
+    ]
     lines = [
         "import sys, time; from pathlib import Path; from tunebench.comparing.processes import start",
-        f"process = start([sys.executable, '-c', {child!r}], Path({str(tmp_path / 'log')!r}))",
-        f"Path({str(told)!r}).write_text(str(process.pid)); time.sleep(60)",
+        f"start([sys.executable, '-c', {chr(10).join(child)!r}], Path({str(tmp_path / 'log')!r})); time.sleep(60)",
     ]
     parent = subprocess.Popen([sys.executable, "-c", "\n".join(lines)])
     wait_until(lambda: told.is_file() and told.read_text() != "")
