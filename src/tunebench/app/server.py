@@ -13,7 +13,6 @@ from tunebench.errors import MissingExtra
 
 RUNS_VARIABLE = "TUNEBENCH_STUDIO_RUNS"
 """Tells the pages, which Streamlit runs as scripts, the runs folder."""
-MOST_UPLOADED_MB = listening.MOST_UPLOADED_MB
 _SETTINGS = {
     "browser.gatherUsageStats": "false",
     "client.showErrorDetails": "none",
@@ -22,7 +21,7 @@ _SETTINGS = {
     "runner.magicEnabled": "false",
     "server.fileWatcherType": "none",
     "server.headless": "true",
-    "server.maxUploadSize": str(MOST_UPLOADED_MB),
+    "server.maxUploadSize": str(listening.MOST_UPLOADED_MB),
     "theme.headingFontSizes": '["2.25rem", "1.6rem", "1.3rem", "1.1rem", "1rem", "1rem"]',
     "theme.light.primaryColor": "#1f5fbf",
     "theme.light.linkColor": "#1a56ad",

@@ -7,10 +7,10 @@ import os
 import shutil
 from pathlib import Path
 
-from tunebench.app.server import MOST_UPLOADED_MB
 from tunebench.compare.shown import size
 from tunebench.data import readers
 from tunebench.errors import InputError, listing
+from tunebench.listening import MOST_UPLOADED_MB
 from tunebench.runs.cache import write_atomic
 
 MOST_BYTES = MOST_UPLOADED_MB * 2**20

@@ -181,7 +181,7 @@ async def explained(run: str, answer: Callable[[], Any]) -> None:
     except TunebenchError as error:
         gone = _lost(run)
         await tell(replies.missing(language(), run, RUNS) if gone else replies.failed(language(), run, str(error)))
-    except Exception:
+    except Exception:  # Chainlit would show its text; it goes to the log, and a sentence of ours to the page
         logging.getLogger(__name__).exception("an answer failed")
         await tell({"text": say(language(), "unexpected")})
 

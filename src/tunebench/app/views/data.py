@@ -9,12 +9,12 @@ import streamlit as st
 from tunebench.app import datasheet, drafting, uploads
 from tunebench.app.data_drawn import draw_sheet
 from tunebench.app.refusal import refuse
-from tunebench.app.server import MOST_UPLOADED_MB
 from tunebench.app.state import own_folder, runs_folder
 from tunebench.app.words import plain, say
 from tunebench.data.readers import FORMATS
 from tunebench.detached.queue import jobs, submit
 from tunebench.errors import InputError, TunebenchError
+from tunebench.listening import MOST_UPLOADED_MB
 from tunebench.recipe.spec import Recipe
 from tunebench.runs.starter import starter_path
 
