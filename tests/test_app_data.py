@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 import tiny
+import yaml
 from streamlit.testing.v1 import AppTest
 from studio import mute, page_of
 
 from tunebench.app import datasheet, drafting, uploads
 from tunebench.app.data_plots import balance_figure, length_figure
-from tunebench.app.words import FOLDER, LANGUAGES, words
+from tunebench.app.words import FOLDER, LANGUAGES, plain, words
 from tunebench.binding import bind_recipe
 from tunebench.errors import InputError
 from tunebench.recipe.closed import NAME_PATTERN
@@ -183,6 +184,20 @@ def test_from_a_path_to_a_saved_recipe(runs: Path, tmp_path: Path, language: str
     assert not studio.exception
     assert load_recipe(str(runs / ".studio" / "recipes" / "mine.yaml")).data.label == "feeling"
     assert studio.session_state["training.begun"] == ("saved", "mine")
+
+
+@pytest.mark.parametrize("language", ["zh-Hant", "zh-Hans"])
+def test_checks_are_in_the_chosen_language(runs: Path, tmp_path: Path, language: str) -> None:
+    twice = [
+        row | {"id": f"again {row['id']}", "label": label} for row in tiny.make_rows(30) for label in ("negative", "positive")
+    ]
+    studio = typed(page(language), tiny.write_csv(tmp_path / "own.csv", twice))
+    told = yaml.safe_load((FOLDER / language / "checks.yaml").read_text("utf-8"))
+    name = told["train rows whose text stands under another label too"]
+    assert set(studio.dataframe[0].value[words(language, "data.check")]) <= set(told.values())
+    assert name in set(studio.dataframe[0].value[words(language, "data.check")])
+    remedy = plain(f"{name}：{told['decide for one label per text, or remove these rows']}")
+    assert any(f"- {remedy}" in text.value for text in studio.markdown)
 
 
 UNCLEAR = {

@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 from studio import mute, page_of
 
 from tunebench.app import forms
-from tunebench.app.words import LANGUAGES, words
+from tunebench.app.words import FOLDER, LANGUAGES, plain, words
 from tunebench.detached.queue import jobs
 from tunebench.errors import InputError
 from tunebench.recipe.load import load_recipe, parse_yaml, presets, validate
@@ -128,6 +128,19 @@ def test_what_is_out_of_range_is_refused_in_words(runs: Path, language: str) -> 
     assert not list(studio.error)
     assert any("kind: ia3" in code.value for code in studio.code)
     assert not jobs(runs)
+
+
+@pytest.mark.parametrize("language", ["zh-Hant", "zh-Hans"])
+def test_help_is_in_the_chosen_language_and_of_the_chosen_method(runs: Path, language: str) -> None:
+    told = yaml.safe_load((FOLDER / language / "settings.yaml").read_text("utf-8"))
+    studio, form = page(language), "training.form.preset.starter-lora"
+    studio.selectbox(key="training.chosen").set_value(("preset", "starter-lora")).run()
+    for kind, of_rank in (("lora", "method.r"), ("loha", "method.loha.r")):
+        studio.selectbox(key=f"{form}.method.kind").set_value(kind).run()
+        assert not studio.exception
+        assert plain(told[f"method.kind={kind}"]) in [caption.value for caption in studio.caption]
+        assert studio.number_input(key=f"{form}.{kind}.method.r").help == f"`method.r` (≥ 1)：{told[of_rank]}"
+        assert studio.number_input(key=f"{form}.{kind}.train.attention_dropout").help.endswith(told["train.attention_dropout"])
 
 
 def test_a_run_is_never_named_so(runs: Path) -> None:

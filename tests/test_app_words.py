@@ -1,4 +1,7 @@
-"""The studio's words: every language says everything, in its own characters, and nothing is said that no page says."""
+"""The studio's words: every language says everything, in its own characters, and nothing is said that no page says.
+
+What the engine says is English there, and translated here: all of it, and nothing that it does not say.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,21 @@ from string import Formatter
 import pytest
 import yaml
 
+from tunebench.app.form_widgets import help_keys, summary_key
+from tunebench.app.forms import form, summary
 from tunebench.app.words import DEFAULT, FOLDER, LANGUAGES
+from tunebench.data import gates
+from tunebench.data.findings import Lengths, Shared, SplitFindings
+from tunebench.data.scripts import ScriptFindings
+from tunebench.recipe.methods import METHODS_OF, method_kinds
 
 APP = FOLDER.parent
 OTHERS = [language for language in LANGUAGES if language != DEFAULT]
 PAGES = sorted(path.stem for path in (FOLDER / DEFAULT).glob("*.yaml"))
+ENGINE = ["checks", "settings"]
+"""Texts of the engine: their English is its own."""
+AS_THEY_ARE = re.compile(r"`[^`]+`|\d+(?:[.-]\d+)*|\{[^}]*\}|[A-Za-z0-9]+(?:[._][A-Za-z0-9]+)+")
+"""Code, numbers, and names of settings and files."""
 KEY = re.compile(rf"({'|'.join(PAGES)})\.[a-z0-9_]+")
 CODECS = {"zh-Hant": "big5", "zh-Hans": "gb2312"}
 """Each holds the characters of one script and lacks those that only the other has."""
@@ -31,7 +44,7 @@ ELSEWHERE = {
 def page(language: str, name: str) -> dict[str, str]:
     """The words of a page; a key that stands there twice is a fault."""
     text = (FOLDER / language / f"{name}.yaml").read_text("utf-8")
-    keys = re.findall(r"^([A-Za-z0-9_]+):", text, re.MULTILINE)
+    keys = re.findall(r'^("[^"]+"|[^\s#":]+):', text, re.MULTILINE)
     assert len(keys) == len(set(keys)), sorted(key for key in keys if keys.count(key) > 1)
     return dict(yaml.safe_load(text))
 
@@ -39,7 +52,7 @@ def page(language: str, name: str) -> dict[str, str]:
 def every() -> Iterator[tuple[str, str, str]]:
     """Page, key and words of every language but the first."""
     for language in OTHERS:
-        for name in PAGES:
+        for name in PAGES + ENGINE:
             yield from ((language, f"{name}.{key}", text) for key, text in page(language, name).items())
 
 
@@ -72,6 +85,47 @@ def said() -> set[str]:
     return {str(key) for key in found}
 
 
+@cache
+def settings() -> dict[str, str]:
+    """The English of all that forms say of settings and methods, by the key of its translation."""
+    translations, found = set(page(OTHERS[0], "settings")), {}
+    for task, kinds in METHODS_OF.items():
+        for kind in kinds:
+            told = {summary_key(kind): summary(kind)}
+            for field in form(kind, task):
+                if field.key != "method.kind":
+                    own, shared = help_keys(field, kind)
+                    told[own if own in translations else shared] = field.help
+            clashing = {key for key, text in told.items() if found.setdefault(key, text) != text}
+            assert clashing == set(), f"{kind} says something of its own of these: they need a key of its own"
+    return found
+
+
+@cache
+def checks() -> dict[str, str]:
+    """Names and remedies of all checks, each by itself."""
+    part = SplitFindings("", 2, 0, {"a": 1, "b": 1}, 0.5, 0, 0, Lengths({"a": 1, "b": 1}, {"a": 0}, None))
+    shared = [Shared(later, "train", 2, 0, 0, 0) for later in ("validation", "test")]
+    script = ScriptFindings("Latin", 2, 1.0, 1.0, 0.0, 0.0)
+    made = gates.gates(dict.fromkeys(("train", "validation", "test"), part), shared, [], [], [script])
+    calls = re.findall(r"(?<!def )\b_(?:count|share)\(", Path(gates.__file__).read_text("utf-8"))
+    assert len(made) == len(calls) + len(shared) - 1, "this world does not make every check"
+    return {text: text for gate in made for text in (gate.name, gate.remedy)}
+
+
+def test_forms_show_every_method() -> None:
+    assert {summary_key(kind) for kind in method_kinds()} <= set(settings())
+
+
+@pytest.mark.parametrize("name", ENGINE)
+@pytest.mark.parametrize("language", OTHERS)
+def test_all_that_the_engine_says_of_settings_and_checks_is_translated_and_nothing_else(language: str, name: str) -> None:
+    theirs, ours = page(language, name), {"settings": settings, "checks": checks}[name]()
+    assert sorted(theirs) == sorted(ours)
+    kept = {key: (set(AS_THEY_ARE.findall(ours[key])), set(AS_THEY_ARE.findall(theirs[key]))) for key in ours}
+    assert {key: sets for key, sets in kept.items() if sets[0] != sets[1]} == {}
+
+
 @pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize("language", OTHERS)
 def test_all_languages_say_the_same_with_the_same_values(language: str, name: str) -> None:
@@ -82,15 +136,13 @@ def test_all_languages_say_the_same_with_the_same_values(language: str, name: st
 
 
 def test_there_are_no_words_of_a_page_in_one_language_only() -> None:
-    assert {language: sorted(path.stem for path in (FOLDER / language).iterdir()) for language in LANGUAGES} == dict.fromkeys(
-        LANGUAGES, PAGES
-    )
+    found = {language: sorted(path.stem for path in (FOLDER / language).iterdir()) for language in LANGUAGES}
+    assert found == {DEFAULT: PAGES, **{language: sorted(PAGES + ENGINE) for language in OTHERS}}
 
 
 def test_words_are_text_and_not_what_yaml_takes_for_something_else() -> None:
-    odd = [f"{language} {name}.{key}" for language in LANGUAGES for name in PAGES for key, text in page(language, name).items()
-           if not isinstance(text, str) or not text.strip()]  # fmt: skip
-    assert odd == []
+    ours = [(DEFAULT, f"{name}.{key}", text) for name in PAGES for key, text in page(DEFAULT, name).items()]
+    assert [(language, key) for language, key, text in [*ours, *every()] if not isinstance(text, str) or not text.strip()] == []
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -111,6 +163,7 @@ def test_no_sentence_was_left_in_english() -> None:
     """Names, units and formulas are the same in all languages; two words beside each other are a sentence."""
     two_words = re.compile(r"[A-Za-z]{2,} [a-z]{2,}")
     ours = {text for name in PAGES for text in page(DEFAULT, name).values() if two_words.search(re.sub(r"\{.*?\}", "", text))}
+    ours |= {text for english in (settings(), checks()) for text in english.values()}
     assert [key for _, key, text in every() if text in ours] == []
 
 

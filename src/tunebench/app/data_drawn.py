@@ -8,7 +8,7 @@ import streamlit as st
 
 from tunebench.app.data_plots import MOST_LABELS, balance_figure, length_figure
 from tunebench.app.datasheet import Sheet
-from tunebench.app.words import plain, say
+from tunebench.app.words import plain, say, translated
 from tunebench.data.findings import Findings, Gate, percent
 
 _SHOWN_ROWS = 8
@@ -78,7 +78,7 @@ def _checks(found: Findings) -> None:
     rows = [
         {
             say("data.verdict"): say("data.ok" if gate.passed else "data.not_ok"),
-            say("data.check"): gate.name,
+            say("data.check"): translated("checks", gate.name),
             say("data.found"): shown(gate, gate.value),
             say("data.most"): shown(gate, gate.limit),
         }
@@ -86,9 +86,13 @@ def _checks(found: Findings) -> None:
     ]
     st.dataframe(rows, hide_index=True)
     remarks = [file.remark for file in found.files if file.remark]
-    _listed("data.remedies", [f"{gate.name}: {gate.remedy}" for gate in found.failed()])
+    _listed("data.remedies", [_remedy(gate) for gate in found.failed()])
     _listed("data.warnings", found.warnings)
     _listed("data.notes", [*remarks, *found.notes])
+
+
+def _remedy(gate: Gate) -> str:
+    return say("data.remedy", check=translated("checks", gate.name), remedy=translated("checks", gate.remedy))
 
 
 def _listed(key: str, lines: Sequence[str]) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import streamlit as st
 
-from tunebench.app.forms import FIRST, Field, value_of, written_number
-from tunebench.app.words import plain, say
+from tunebench.app.forms import FIRST, Field, summary, value_of, written_number
+from tunebench.app.words import plain, say, translated
 from tunebench.recipe.load import parse_yaml, presets
 from tunebench.recipe.methods import LEARNING_RATES, method_kinds
 from tunebench.runs.starter import STARTERS
@@ -25,7 +25,7 @@ def draw_method(kinds: Sequence[str], kind: str, scope: str) -> str:
     chosen = str(
         _keyed(field, kind, scope, lambda key: st.selectbox(_name(field), kinds, format_func=titles.__getitem__, key=key))
     )
-    st.caption(plain((method_kinds()[chosen].__doc__ or "").strip().partition("\n")[0]))
+    st.caption(plain(translated("settings", summary(chosen), summary_key(chosen))))
     return chosen
 
 
@@ -54,6 +54,16 @@ def range_faults(fields: Sequence[Field], values: Mapping[str, Any]) -> list[str
     ]
 
 
+def help_keys(field: Field, method: str) -> tuple[str, str]:
+    """Where a translation of a field's help may stand: for this method alone, then for all."""
+    return field.key.replace("method.", f"method.{method}.", 1), field.key
+
+
+def summary_key(method: str) -> str:
+    """Where a translation of a method's summary stands."""
+    return f"method.kind={method}"
+
+
 def _keyed(field: Field, value: Any, scope: str, draw: Any) -> Any:
     key, kept = f"training.form.{scope}.{field.key}", st.session_state.setdefault(_KEPT, {})
     if key not in st.session_state:
@@ -63,7 +73,7 @@ def _keyed(field: Field, value: Any, scope: str, draw: Any) -> Any:
 
 
 def _widget(field: Field, value: Any, method: str, key: str) -> Any:
-    label, helped = _name(field), _help(field)
+    label, helped = _name(field), _help(field, method)
     if field.key == "base.model":
         bases = list(dict.fromkeys([value, st.session_state[key], *_known_bases()]))
         return st.selectbox(label, bases, help=helped, key=key, accept_new_options=True)
@@ -89,9 +99,11 @@ def _name(field: Field) -> str:
     return say(f"training.field_{field.key.rpartition('.')[2]}") if field.key in FIRST else field.key.rpartition(".")[2]
 
 
-def _help(field: Field) -> str:
+def _help(field: Field, method: str) -> str:
     limits = f" ({field.limits})" if field.limits else ""
-    return f"`{field.key}`{limits}: {field.help}"
+    return say(
+        "training.help", setting=field.key, limits=limits, text=translated("settings", field.help, *help_keys(field, method))
+    )
 
 
 def _choice(value: Any) -> str:

@@ -66,9 +66,14 @@ def form(kind: str, task: str) -> list[Field]:
     if kind in LEARNING_RATES:
         groups.append(("train", Train, None))
     found = {field.key: field for group in groups for field in _fields(*group)}
-    found["method.kind"] = Field("method.kind", "choice", kind, _summary(kind), choices=METHODS_OF[task])
+    found["method.kind"] = Field("method.kind", "choice", kind, summary(kind), choices=METHODS_OF[task])
     first = [found.pop(key) for key in FIRST if key in found]
     return first + list(found.values())
+
+
+def summary(kind: str) -> str:
+    """A method in one sentence."""
+    return (method_kinds()[kind].__doc__ or "").strip().partition("\n")[0]
 
 
 def value_of(settings: Mapping[str, Any], field: Field) -> Any:
@@ -128,10 +133,6 @@ def _read(field: Field, value: Any) -> Any:
 def _written(value: Any) -> str:
     text = dump_yaml(value).strip() if not isinstance(value, list) else "[" + ", ".join(_written(item) for item in value) + "]"
     return text.removesuffix("...").strip()
-
-
-def _summary(kind: str) -> str:
-    return (method_kinds()[kind].__doc__ or "").strip().partition("\n")[0]
 
 
 def _fields(group: str, model: type[BaseModel], only: tuple[str, ...] | None) -> Iterator[Field]:

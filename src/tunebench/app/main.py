@@ -65,10 +65,8 @@ def _at_work() -> None:
     running = [job for job, state in states if state == "running"]
     waiting = sum(state == "waiting" for _, state in states)
     if running:
-        st.info(
-            say("main.running", name=plain(running[0].run or running[0].kind), waiting=waiting),
-            icon=":material/progress_activity:",
-        )
+        at_work = say("main.running", name=plain(running[0].run or running[0].kind))
+        st.info(at_work + (say("main.waiting", number=waiting) if waiting else ""), icon=":material/progress_activity:")
 
 
 main()

@@ -1,4 +1,7 @@
-"""What the studio says, in each of its languages: ``words/<language>/<page>.yaml``."""
+"""What the studio says, in each of its languages: ``words/<language>/<page>.yaml``.
+
+What the engine says is English in its own code, and only its translations stand here: ``settings.yaml``, ``checks.yaml``.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,17 @@ def words(lang: str, key: str, **values: object) -> str:
     """The words of ``page.key`` in a language, with the values in their places."""
     page, _, name = key.partition(".")
     return str(languages.sentences(FOLDER / lang / f"{page}.yaml")[name]).format(**values)
+
+
+def translated(about: str, text: str, *keys: str) -> str:
+    """A text of the engine in the language of this visit, as it is where ``words/<language>/<about>.yaml`` has none for it.
+
+    The first of the keys that the file has counts; with no keys the text itself is the key.
+    """
+    if language() == DEFAULT:
+        return text
+    known = languages.sentences(FOLDER / language() / f"{about}.yaml")
+    return next((str(known[key]) for key in keys or (text,) if key in known), text)
 
 
 def plain(text: object) -> str:
