@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from browsing import CHROMIUM, chromium, shut_out
 from quiz import OPTIONS, make_questions, write_quiz
 from tiny import write_csv, write_recipe
 
 from tunebench import jobs
+from tunebench.listening import MOST_UPLOADED_MB
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 LACKING = [
     *(name for name in ("chainlit", "playwright") if find_spec(name) is None),
     *([] if CHROMIUM else ["chromium"]),
@@ -182,14 +183,12 @@ class Visit:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as started:
         yield started
-        started.close()
 
 
+CHAINLITS_OWN: dict[str, str] = {}
+"""Findings in what Chainlit draws, which nothing of ours can change: the rule and a part of the element."""
 LOOKS = [
     ("en-US", "light", 1280, "Confidence", "Paste a review", "no table"),
     ("zh-TW", "dark", 1280, "信心", "貼上一則評論", "不是表格"),
@@ -223,6 +222,44 @@ def test_every_button_has_a_name(browser: Any, server: Server) -> None:
     nameless = "es => es.filter(e => !e.innerText.trim() && !e.getAttribute('aria-label')).map(e => e.id)"
     visit.page.wait_for_function("document.getElementById('new-chat-button')?.hasAttribute('aria-label')")
     assert visit.page.locator("button:visible").evaluate_all(nameless) == []
+    visit.leave()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_page_shuts_nobody_out(browser: Any, server: Server, theme: str) -> None:
+    visit = Visit(browser, server, theme=theme)
+    visit.send("a warm film")
+    visit.drop("x.csv", b"text\na film\n", having="every row is back")
+    assert shut_out(visit.page, CHAINLITS_OWN) == []
+    visit.pick("quiz")
+    before = len(visit.said())
+    visit.send(make_questions()[0]["story"], having="Ask")
+    visit.hears(before + 2)
+    assert shut_out(visit.page, CHAINLITS_OWN) == []
+    visit.leave()
+
+
+def test_two_visitors_hear_only_their_own_answers(browser: Any, server: Server) -> None:
+    one, other = Visit(browser, server), Visit(browser, server)
+    one.pick("hostile")
+    assert f"{FIRST} ·" in other.send("a warm film")
+    assert "hostile ·" in one.send("a dull film")
+    assert f"{FIRST} ·" in other.send("a cold film")
+    assert [visit.page.get_by_text("a dull film").count() for visit in (one, other)] == [1, 0]
+    one.leave()
+    other.leave()
+
+
+def test_a_file_that_is_too_large_is_refused_on_the_page(browser: Any, server: Server, tmp_path: Path) -> None:
+    visit = Visit(browser, server)
+    large = tmp_path / "large.csv"
+    large.write_bytes(b"text\n")
+    os.truncate(large, (MOST_UPLOADED_MB + 1) << 20)
+    visit.page.locator("input[type=file]").first.set_input_files([large])
+    visit.page.get_by_text("large.csv").first.wait_for()
+    visit.page.get_by_text(str(MOST_UPLOADED_MB)).first.wait_for()
+    visit.shoot("large")
+    assert f"{FIRST} ·" in visit.send("a warm film")
     visit.leave()
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
-from browsing import Studio, Tab
+from browsing import Studio, Tab, shut_out
 from conftest import ended
 from tiny import write_csv, write_recipe
 
@@ -162,28 +162,19 @@ STREAMLITS_OWN: dict[str, str] = {}
 """Findings in what Streamlit draws, which no page of ours can change: the rule and a part of the element."""
 
 
-def findings(tab: Tab) -> list[str]:
-    import axe_playwright_python
-
-    tab.page.evaluate(Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text("utf-8"))
-    found = tab.page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-    nodes = [(rule["id"], node["html"]) for rule in found if rule["impact"] in ("critical", "serious") for node in rule["nodes"]]
-    return [f"{rule}: {html[:200]}" for rule, html in nodes if STREAMLITS_OWN.get(rule, "\0") not in html]
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_no_page_shuts_anybody_out(furnished: Studio, at_work: None, open_tab: OpenTab, theme: str) -> None:
     tab = open_tab(furnished, theme=theme)
     for page in PAGES:
         filled(tab, page)
         tab.shoot(f"looks-{page}-{theme}")
-        assert findings(tab) == [], page
+        assert shut_out(tab.page, STREAMLITS_OWN) == [], page
         assert tab.page.evaluate(TOLD_APART) == [], page
     tab.go("Training lab")
     tab.pick("Job", "broken")
     tab.sees("This job failed")
     tab.shoot(f"looks-failed-{theme}")
-    assert findings(tab) == []
+    assert shut_out(tab.page, STREAMLITS_OWN) == []
     tab.leave()
 
 
