@@ -240,6 +240,25 @@ def test_what_is_new_is_the_head_and_all_of_it_is_saved(trained: Trained, world:
         assert set(new) == saved
 
 
+@pytest.mark.parametrize("kind", ALL_ARCHITECTURES)
+def test_attention_dropout_is_the_base_s_own_unless_the_recipe_names_one(kind: str, tmp_path: Path) -> None:
+    quiet, loud = (write_base(tmp_path / name, kind, dropout=0) for name in ("quiet", "loud"))
+    config = json.loads((loud / "config.json").read_text("utf-8"))
+    names = {"attention_dropout", "attention_probs_dropout_prob"} & set(config)
+    (loud / "config.json").write_text(json.dumps(config | dict.fromkeys(names, 0.5)), "utf-8")
+
+    def logits(base: Path, dropout: float | None) -> torch.Tensor:
+        torch.manual_seed(1)
+        model, _ = load_pretrained(base, LABELS, "cls", attention_dropout=dropout)
+        torch.manual_seed(2)
+        found: torch.Tensor = model.train()(input_ids=torch.arange(5, 25).reshape(2, 10)).logits
+        return found
+
+    assert torch.equal(logits(quiet, 0.5), logits(loud, None))
+    assert torch.equal(logits(quiet, None), logits(loud, 0))
+    assert not torch.equal(logits(loud, None), logits(loud, 0))
+
+
 @pytest.mark.parametrize("method", ["lora", "head"])
 def test_a_pooler_that_the_checkpoint_lacks_is_trained_and_saved_with_the_head(
     world: World, warm: None, tmp_path: Path, method: str

@@ -111,6 +111,15 @@ def test_what_the_backward_pass_keeps_is_counted_exactly(world: World, tmp_path:
     del output
 
 
+def test_without_attention_dropout_no_matrix_of_attention_is_kept() -> None:
+    given = resolve(load_recipe("imdb-bert-lora"), "bert")
+    fused = given.model_copy(update={"train": given.settings.model_copy(update={"attention_dropout": 0.0})})
+    own, none = (footprint.footprint(one, describe("bert-base-uncased").config, 2, (8, 512), "float32") for one in (given, fused))
+    matrices = 12 * 12 * 8 * 512 * 512 * 4
+    assert own.kept_bytes - none.kept_bytes > matrices
+    assert own.trainable == none.trainable
+
+
 def test_gradient_checkpointing_keeps_less_and_computes_a_layer_again() -> None:
     given = resolve(load_recipe("imdb-bert-lora"), "bert")
     checkpointed = given.model_copy(update={"train": given.settings.model_copy(update={"gradient_checkpointing": True})})

@@ -118,6 +118,28 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "train.metric_for_best_model": "accuracy",
         "report_to": ["tensorboard"],
     },
+    "imdb-minilm-lora": HUB
+    | {
+        "base.model": "starter:minilm",
+        "base.max_length": 512,
+        "base.truncation_side": "middle",
+        "base.pooling": "mean",
+        "data.validation.fraction": 0.04,
+        "data.max_train_samples": 6000,
+        "data.clean.html": "strip",
+        "method.kind": "lora",
+        "method.r": 16,
+        "method.lora_alpha": 16,
+        "method.lora_dropout": 0,
+        "method.use_rslora": True,
+        "method.target_modules": "all-linear",
+        "train.num_train_epochs": 1,
+        "train.learning_rate": 4e-4,
+        "train.warmup_ratio": 0.1,
+        "train.per_device_train_batch_size": 8,
+        "train.eval_strategy": "epoch",
+        "train.attention_dropout": 0,
+    },
     "imdb-distilbert-lora-attention": HUB
     | {
         "base.model": "distilbert-base-uncased",
@@ -130,6 +152,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 LORA_A_AND_B = ("lora_A.default", "lora_B.default")
 BERT_LAYER = "base_model.model.bert.encoder.layer.0"
+BERT_DENSE = ("attention.output.dense", "intermediate.dense", "output.dense")
 DISTIL_LAYER = "base_model.model.distilbert.transformer.layer.0"
 LLAMA_LAYER = "base_model.model.model.layers.0"
 IN_LAYER_0: dict[str, set[str]] = {
@@ -137,6 +160,11 @@ IN_LAYER_0: dict[str, set[str]] = {
     for method in ("lora", "qlora")
 } | {
     "imdb-bert-lora": {f"{BERT_LAYER}.attention.self.{name}.{part}" for name in ("query", "value") for part in LORA_A_AND_B},
+    "imdb-minilm-lora": {
+        f"{BERT_LAYER}.{name}.{part}"
+        for name in (*(f"attention.self.{matrix}" for matrix in ("query", "key", "value")), *BERT_DENSE)
+        for part in LORA_A_AND_B
+    },
     "imdb-bert-ia3": {
         f"{BERT_LAYER}.{name}.ia3_l.default" for name in ("attention.self.key", "attention.self.value", "output.dense")
     },
@@ -195,7 +223,7 @@ PROJECTIONS |= {f"mlp.{name}" for name in ("gate_proj", "up_proj", "down_proj")}
 
 
 def architecture(name: str) -> str:
-    return name.split("-")[1].rstrip("3")
+    return {"minilm": "bert", "llama3": "llama"}.get(base := name.split("-")[1], base)
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,8 @@ def compose(recipe: Recipe, labels: LabelMap, seed: int) -> tuple[nn.Module, lis
     """
     assert recipe.base is not None
     torch.manual_seed(seed)
-    model, new = load_pretrained(base_folder(recipe.base), labels, pooling_of(recipe), recipe.base.quantization)
+    dropout = recipe.settings.attention_dropout
+    model, new = load_pretrained(base_folder(recipe.base), labels, pooling_of(recipe), recipe.base.quantization, dropout)
     if isinstance(recipe.method, ZeroShot):
         return to_device(model), new
     composed = apply_method(model, recipe.method, pooling_of(recipe))

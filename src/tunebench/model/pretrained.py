@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from tunebench.data.labels import LabelMap
@@ -31,30 +31,35 @@ _SAFELY: dict[str, Any] = {
 
 
 def load_pretrained(
-    folder: Path, labels: LabelMap, pooling: str, quantization: Quantization | None = None
+    folder: Path,
+    labels: LabelMap,
+    pooling: str,
+    quantization: Quantization | None = None,
+    attention_dropout: float | None = None,
 ) -> tuple[PreTrainedModel, list[str]]:
     """The float32 model with a head for ``labels``, and the names of parameters the checkpoint did not hold.
 
-    ``quantization`` rounds the layers of a causal language model to 4 or 8 bits.
+    ``quantization`` rounds the layers of a causal language model to 4 or 8 bits; ``attention_dropout`` replaces the base's own.
 
     Those were drawn from torch's generator: seed it first. Raises InputError for damaged or foreign weights, and where more
     than a head is missing: the base would be random.
     """
     with _quiet(folder, pooling):
+        config: Any = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        set_attention_dropout(config, attention_dropout)
+        how = _SAFELY | {"config": config, "output_loading_info": True}
         if pooling == CAUSAL:
-            how = _SAFELY if quantization is None else _SAFELY | {"quantization_config": quantization_config(quantization)}
-            model, report = MODEL_CLASSES[pooling].from_pretrained(str(folder), output_loading_info=True, **how)
+            how |= {} if quantization is None else {"quantization_config": quantization_config(quantization)}
+            model, report = MODEL_CLASSES[pooling].from_pretrained(str(folder), **how)
             _check_body(folder, model, sorted(report["missing_keys"]), pooling)
             model.config.pad_token_id = padding_of(folder, model).id
             return model, []
+        config.id2label = dict(enumerate(labels.names))
+        config.label2id = {name: i for i, name in enumerate(labels.names)}
         model, report = MODEL_CLASSES[pooling].from_pretrained(
             str(folder),
-            num_labels=len(labels.names),
-            id2label=dict(enumerate(labels.names)),
-            label2id={name: i for i, name in enumerate(labels.names)},
-            output_loading_info=True,
             ignore_mismatched_sizes=True,  # a head for other labels is replaced; anything else is refused below
-            **_SAFELY,
+            **how,
         )
     new = sorted({*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])})
     _check_body(folder, model, new, pooling)
@@ -62,6 +67,13 @@ def load_pretrained(
         model.config.pad_token_id = padding_of(folder, model).id
         model.config.use_cache = False  # keys and values are for generating
     return model, new
+
+
+def set_attention_dropout(config: PretrainedConfig, value: float | None) -> None:
+    """Put ``value`` in place of a base's own dropout of attention weights, under the name its architecture has for it."""
+    for name in ("attention_probs_dropout_prob", "attention_dropout"):
+        if value is not None and hasattr(config, name):
+            setattr(config, name, value)
 
 
 def is_decoder(model: PreTrainedModel) -> bool:

@@ -17,6 +17,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from tunebench.model.causal import causal_of
 from tunebench.model.methods import apply_method, count_parameters, keep_fewer_activations
+from tunebench.model.pretrained import set_attention_dropout
 from tunebench.model.residual import to_plain_lora
 from tunebench.model.sequences import LOGITS
 from tunebench.model.tasks import MODEL_CLASSES
@@ -53,6 +54,7 @@ def model_on_meta(recipe: Recipe, config: PretrainedConfig, num_labels: int) -> 
     pooling = pooling_of(recipe)
     if pooling != CAUSAL:
         config.num_labels = num_labels
+    set_attention_dropout(config, recipe.settings.attention_dropout)
     config.pad_token_id = config.pad_token_id or 0
     config.use_cache = False
     with torch.device("meta"):
