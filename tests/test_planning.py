@@ -237,6 +237,7 @@ def test_a_probe_trains_the_real_thing_and_the_run_says_how_far_it_was_off(
     assert measured[0]["evaluation"]["rows"] == 10
     assert stage.seconds is not None
     assert stage.seconds["train"] > 0
+    assert planned(recipe, timed=False).stages[0].seconds is None  # as the studio's form asks; what was timed stays
     run = jobs.train(recipe, [], tmp_path / "runs", lambda event: None).run
     stored = plans.stored_plan(run.manifest["identity"])
     stopped = next(event for event in run.events() if isinstance(event, Stopped))

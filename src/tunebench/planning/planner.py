@@ -23,7 +23,7 @@ from tunebench.recipe.methods import BASELINES
 from tunebench.recipe.spec import Recipe, Train
 from tunebench.recipe.stages import StagedRecipe
 from tunebench.runs import environment
-from tunebench.runs.plans import store_plan
+from tunebench.runs.plans import store_plan, stored_plan
 from tunebench.train.precision import choose_precision
 
 HUB_BYTES = 2
@@ -139,8 +139,10 @@ def _seconds(stage: Counted, probed: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _keep(stage: Counted, planned: StagePlan) -> None:
-    """For `train` to compare with, where the data is at hand; without a probe there is less to compare."""
+    """For `train` to compare with, where the data is at hand. A plan without a probe replaces none that had one."""
     if stage.given.identity is None:
+        return
+    if not planned.seconds and (stored_plan(stage.given.identity) or {}).get("train_seconds"):
         return
     kept: dict[str, Any] = {
         "parameters": planned.parameters,
