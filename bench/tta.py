@@ -109,7 +109,8 @@ def ours(args: argparse.Namespace, files: dict[str, str], seed: int) -> Record:
     begun = time.time()
     subprocess.run([*tunebench("train", PRESET), *told], check=True, stdout=subprocess.DEVNULL)
     records = [json.loads(line) for line in (args.state / name / "events.jsonl").read_text("utf-8").splitlines()]
-    marks = [(item["time"] - begun, item["step"], item["scores"]["accuracy"]) for item in records if item["kind"] == "evaluated"]
+    scored = [item for item in records if item["kind"] == "evaluated" and item["split"] == "validation"]
+    marks = [(item["time"] - begun, item["step"], item["scores"]["accuracy"]) for item in scored]
     reached = next((mark for mark in marks if mark[2] >= args.target), None)
     whole = json.loads(
         subprocess.run(
