@@ -57,6 +57,7 @@ class Studio:
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        assert self.left_behind() == []  # the port is free
 
     def stop(self) -> None:
         """End it as Ctrl-C does."""
