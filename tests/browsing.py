@@ -21,6 +21,12 @@ LACKING = [
     *(name for name in ("streamlit", "plotly", "playwright") if find_spec(name) is None),
     *([] if CHROMIUM else ["chromium"]),
 ]
+TELEPHONE = {
+    "viewport": {"width": 390, "height": 844},
+    "user_agent": "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Mobile Safari/537.36",
+    "has_touch": True,
+    "is_mobile": True,
+}
 _UP = 60.0
 _MINUTES = 240_000  # milliseconds: a training on real weights, on a machine that has other work too
 _LOST = "when disconnected from server", "ERR_CONNECTION_REFUSED", "WebSocket connection", "ERR_CONNECTION_RESET"
@@ -98,12 +104,13 @@ class Tab:
     """One tab of a browser at a studio; it notes everything that a page must not say in the console."""
 
     def __init__(
-        self, browser: Any, studio: Studio, folder: Path, *, language: str = "", width: int = 1280, theme: str = "light"
+        self, browser: Any, studio: Studio, folder: Path, *, language: str = "", theme: str = "light", telephone: bool = False
     ) -> None:
         self._studio, self._folder = studio, folder
         self.errors: list[str] = []
         self.asked_for: list[str] = []
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, accept_downloads=True)
+        own = TELEPHONE if telephone else {"viewport": {"width": 1280, "height": 900}}
+        context = browser.new_context(**own, color_scheme=theme, accept_downloads=True)
         self.page = context.new_page()
         self.page.on("request", lambda asked: self.asked_for.append(asked.url))
         self.page.on("websocket", lambda opened: self.asked_for.append(opened.url))
@@ -173,10 +180,11 @@ class Tab:
         self.page.wait_for_function("v => [...document.querySelectorAll('input')].some(field => field.value === v)", arg=value)
 
     def pick(self, label: str, option: str) -> None:
-        """Choose in a list that can be typed into."""
+        """Choose in a list; on a telephone it cannot be typed into."""
         box = self.page.get_by_label(label, exact=True).first
         box.click()
-        box.fill(option)
+        if box.is_editable():
+            box.fill(option)
         self.page.get_by_role("option").filter(has_text=option).first.click()
         self.page.keyboard.press("Escape")
         self.settled()
@@ -198,12 +206,12 @@ class Tab:
 
     def shoot(self, what: str) -> None:
         """A picture of the whole page, which scrolls inside the window."""
-        width = self.page.viewport_size["width"]
+        before = self.page.viewport_size
         whole = self.page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
-        self.page.set_viewport_size({"width": width, "height": max(900, min(whole, 6000))})
+        self.page.set_viewport_size({"width": before["width"], "height": max(900, min(whole, 6000))})
         self.page.wait_for_timeout(700)  # what moves comes to rest
         self.page.screenshot(path=self._folder / f"studio-{what}.png")
-        self.page.set_viewport_size({"width": width, "height": 900})
+        self.page.set_viewport_size(before)
 
     def leave(self) -> None:
         """Close the tab, in which nothing may have gone wrong."""

@@ -179,8 +179,7 @@ def test_no_page_shuts_anybody_out(furnished: Studio, at_work: None, open_tab: O
 
 
 def test_a_telephone_shows_all_of_every_page(furnished: Studio, at_work: None, open_tab: OpenTab) -> None:
-    tab = open_tab(furnished, width=390)
-    tab.page.set_viewport_size({"width": 390, "height": 844})
+    tab = open_tab(furnished, telephone=True)
     for page in PAGES:
         tab.page.goto(f"{furnished.address}/{'' if page == PAGES[0] else page}")
         tab.settled()
@@ -189,7 +188,9 @@ def test_a_telephone_shows_all_of_every_page(furnished: Studio, at_work: None, o
         assert tab.page.evaluate("(m => m.scrollWidth <= m.clientWidth)(document.querySelector('[data-testid=stMain]'))"), page
         assert tab.page.evaluate(CUT_OFF) == [], page
         tab.shoot(f"looks-{page}-phone")
-        tab.page.set_viewport_size({"width": 390, "height": 844})
+    tab.page.get_by_test_id("stExpandSidebarButton").tap()
+    tab.go("Data")
+    tab.page.wait_for_function("document.querySelector('[data-testid=stSidebar]').getBoundingClientRect().right <= 0")
     tab.leave()
 
 
