@@ -121,7 +121,14 @@ def test_what_is_out_of_range_is_refused_in_words(runs: Path, language: str) -> 
     assert said in [code.value for code in studio.code]
     assert "training.start" not in [button.key for button in studio.button]
     studio.number_input(key=rank).set_value(4).run()
-    studio.selectbox(key="training.form.preset.starter-lora.lora.train.bf16").set_value(False).run()
+    bf16 = "training.form.preset.starter-lora.lora.train.bf16"
+    assert bf16 not in [box.key for box in studio.selectbox]  # drawn once somebody opens "more settings"
+    studio.session_state["training.more"] = True
+    studio.run()
+    studio.selectbox(key=bf16).set_value(False).run()
+    studio.session_state["training.more"] = False
+    studio.run()
+    assert bf16 not in [box.key for box in studio.selectbox]
     assert any("bf16: false" in code.value for code in studio.code)
     studio.selectbox(key="training.form.preset.starter-lora.method.kind").set_value("ia3").run()
     assert not studio.exception
@@ -134,6 +141,7 @@ def test_what_is_out_of_range_is_refused_in_words(runs: Path, language: str) -> 
 def test_help_is_in_the_chosen_language_and_of_the_chosen_method(runs: Path, language: str) -> None:
     told = yaml.safe_load((FOLDER / language / "settings.yaml").read_text("utf-8"))
     studio, form = page(language), "training.form.preset.starter-lora"
+    studio.session_state["training.more"] = True
     studio.selectbox(key="training.chosen").set_value(("preset", "starter-lora")).run()
     for kind, of_rank in (("lora", "method.r"), ("loha", "method.loha.r")):
         studio.selectbox(key=f"{form}.method.kind").set_value(kind).run()

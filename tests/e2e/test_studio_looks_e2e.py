@@ -130,6 +130,9 @@ def filled(tab: Tab, page: str, language: str = "en", *, there: bool = False) ->
     if page == "training":
         tab.sees(said["trainable"])
         tab.page.locator(".js-plotly-plot").first.wait_for()
+        if not tab.page.get_by_text("weight_decay").first.is_visible():
+            tab.page.locator("summary").filter(has_text=said["more"]).click()
+        tab.page.get_by_text("weight_decay").first.wait_for()
     if page == "try_it":
         ask(tab, language)
         tab.press(said["why"])
@@ -200,8 +203,9 @@ def test_no_sentence_stays_english(furnished: Studio, at_work: None, open_tab: O
     for page in PAGES:
         filled(tab, page, language)
         for summary in tab.page.locator("[data-testid=stMain] summary").all():
-            summary.click()
-        tab.page.wait_for_timeout(300)
+            if not summary.evaluate("summary => summary.parentElement.open"):
+                summary.click()
+        tab.settled()
         seen = tab.page.locator("body").inner_text()
         known = {**words("main", language), **words(page, language)}
         english = {**words("main"), **words(page)}

@@ -39,6 +39,12 @@ def draw_fields(fields: Sequence[Field], settings: Mapping[str, Any], scope: str
     return values
 
 
+def kept_fields(fields: Sequence[Field], scope: str) -> dict[str, Any]:
+    """What stands in fields that are not drawn now: what was filled in when they were."""
+    kept = st.session_state.get(_KEPT, {})
+    return {field.key: kept[key] for field in fields if (key := _key(field, scope)) in kept}
+
+
 def draw_field(field: Field, settings: Mapping[str, Any], scope: str) -> Any:
     """One field as the widget of its kind."""
     value = value_of(settings, field)
@@ -65,11 +71,15 @@ def summary_key(method: str) -> str:
 
 
 def _keyed(field: Field, value: Any, scope: str, draw: Any) -> Any:
-    key, kept = f"training.form.{scope}.{field.key}", st.session_state.setdefault(_KEPT, {})
+    key, kept = _key(field, scope), st.session_state.setdefault(_KEPT, {})
     if key not in st.session_state:
         st.session_state[key] = kept.get(key, value)
     kept[key] = draw(key)
     return kept[key]
+
+
+def _key(field: Field, scope: str) -> str:
+    return f"training.form.{scope}.{field.key}"
 
 
 def _widget(field: Field, value: Any, method: str, key: str) -> Any:

@@ -11,7 +11,7 @@ import streamlit as st
 
 from tunebench.app import drafting
 from tunebench.app.estimates import Estimates
-from tunebench.app.form_widgets import draw_fields, draw_method, range_faults
+from tunebench.app.form_widgets import draw_fields, draw_method, kept_fields, range_faults
 from tunebench.app.forms import FIRST, filled_in, form
 from tunebench.app.progress import draw_jobs
 from tunebench.app.refusal import refuse
@@ -75,9 +75,11 @@ def _lab(settings: dict[str, Any], folder: Path, scope: str) -> None:
         begun = filled_in(settings, [], {"method.kind": kind})
         fields = [field for field in form(kind, task) if field.key != "method.kind"]
         first = [field for field in fields if field.key in FIRST]
-        values = draw_fields(first, begun, f"{scope}.{kind}")
-        with st.expander(say("training.more")):
-            values |= draw_fields([field for field in fields if field not in first], begun, f"{scope}.{kind}")
+        rest, own = [field for field in fields if field not in first], f"{scope}.{kind}"
+        values = draw_fields(first, begun, own)
+        more = st.expander(say("training.more"), key="training.more", on_change="rerun")
+        with more:  # a browser takes longer to draw these than all that is above
+            values |= draw_fields(rest, begun, own) if more.open else kept_fields(rest, own)
     with right:
         faults = range_faults(fields, values)
         try:
