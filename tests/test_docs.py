@@ -129,7 +129,7 @@ def test_names_that_are_called_verbatim_are_hugging_faces() -> None:
 
     # transformers 5 renamed warmup_ratio; recipes keep the name that users know.
     trainer = fields(TrainingArguments) | set(EarlyStoppingCallback.__init__.__code__.co_varnames) | {"warmup_ratio"}
-    others = {"class_weight", "packing"}  # of scikit-learn, and of TRL
+    others = {"class_weight", "packing", "attention_dropout"}  # of scikit-learn, of TRL, of models' configurations
     assert set(spec.Train.model_fields) - others <= trainer
     own = {"kind", "loraplus_lr_ratio"}  # PEFT takes the second in create_loraplus_optimizer
     assert {kind: set(methods.method_kinds()[kind].model_fields) - own - fields(CONFIGS[kind]) for kind in methods.ADAPTERS} == {

@@ -52,16 +52,16 @@ GROUPS: dict[str, type[BaseModel]] = {
 }
 VERBATIM: dict[str, tuple[str, ...]] = {
     "TrainingArguments and EarlyStoppingCallback": tuple(
-        f"train.{key}" for key in spec.Train.model_fields if key not in ("class_weight", "packing")
+        f"train.{key}" for key in spec.Train.model_fields if key not in ("class_weight", "packing", "attention_dropout")
     ),
     "PEFT's configuration of each kind of adapter": tuple(
         dict.fromkeys(
             f"method.{key}" for kind in methods.ADAPTERS for key in methods.method_kinds()[kind].model_fields if key != "kind"
         )
     ),
-    "from_pretrained, tokenizers, generate, TRL and the example scripts": (
+    "from_pretrained, configurations of models, tokenizers, generate, TRL and the example scripts": (
         *("base.revision", "base.max_length", "data.max_train_samples", "seed"),
-        *("prompt.max_new_tokens", "train.packing"),
+        *("prompt.max_new_tokens", "train.packing", "train.attention_dropout"),
     ),
 }
 
