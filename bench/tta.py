@@ -6,8 +6,9 @@ sample of 1,000 of them while it trains; off the clock, its saved model is score
 these agree. The notebook (``bench/tta_trainer.py``) scores all of them after each epoch, and is stopped at ``--patience`` times
 our time: its ratio is then a lower bound.
 
-Every finished side is kept in ``--state`` and not measured again, so that the bench can go on in another sitting. Needs reviews
-with their films: ``../shared/data/imdb_train.parquet``, or ``--data``. Prints a table and, last, one JSON object.
+Every finished side is kept in ``--state`` and not measured again while preset, target and data are the same: the bench can go on
+in another sitting. Needs reviews with their films: ``../shared/data/imdb_train.parquet``, or ``--data``. Prints a table, then
+one JSON object.
 
     python bench/tta.py [--seeds 1,2,3] [--sides ours,notebook] [--state DIR] [--gate]
 """
@@ -29,6 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tunebench.recipe.load import load_recipe
+from tunebench.recipe.resolve import digest_of
 from tunebench.runs.cache import cache_root, write_atomic
 
 IMDB = Path(__file__).resolve().parents[2] / "shared" / "data" / "imdb_train.parquet"
@@ -50,6 +52,8 @@ def main() -> None:
     args = parser.parse_args()
     if not args.data.is_file():
         sys.exit(f"{args.data}: not there; give a Parquet file of reviews with text, label and movie as --data")
+    settings = load_recipe(PRESET).model_dump(mode="json")
+    args.state /= digest_of([settings, args.target, str(args.data.resolve())])[:12]
     files = prepare(args.data, args.state)
     seeds, sides = [int(seed) for seed in args.seeds.split(",")], args.sides.split(",")
     print(f"{'seed':>4}  {'side':<9}{'seconds':>9}  what happened", flush=True)

@@ -44,10 +44,15 @@ class Stop(TrainerCallback):
     def __init__(self, target: float, begun: float, seconds: float) -> None:
         self.target, self.begun, self.seconds = target, begun, seconds
         self.reached: float | None = None
+        self.stopped: float | None = None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.elapsed() > self.seconds:
-            control.should_training_stop, control.should_evaluate = True, False
+            self.stopped, control.should_training_stop = self.elapsed(), True
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.stopped is not None:  # the Trainer would score the whole split once more, beyond the limit
+            control.should_evaluate = False
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
         if self.reached is None and metrics["eval_accuracy"] >= self.target and self.elapsed() <= self.seconds:
@@ -109,7 +114,7 @@ def main() -> None:
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-        seconds = stop.elapsed()
+        seconds = stop.stopped or stop.elapsed()
         after = None if stop.reached else trainer.evaluate(rows_of(args.sample, tokenizer))["eval_accuracy"]
     found = {"reached": stop.reached, "seconds": seconds, "steps": trainer.state.global_step, "sample_accuracy_at_the_end": after}
     print(json.dumps(found | {"rows": trainer.state.global_step * BATCH, "base": Path(folder).name}))

@@ -90,14 +90,14 @@ class Studio:
         return {Path(line.split(maxsplit=5)[5]).name for line in lines if len(line.split(maxsplit=5)) == 6}
 
 
-def shut_out(page: Any, known: dict[str, str]) -> list[str]:
-    """What axe finds critical or serious on a page; ``known``: a rule and a part of the element that are not ours to change."""
+def shut_out(page: Any) -> list[str]:
+    """What axe finds critical or serious on a page."""
     import axe_playwright_python
 
     page.evaluate(Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text("utf-8"))
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-    nodes = [(rule["id"], node["html"]) for rule in found if rule["impact"] in ("critical", "serious") for node in rule["nodes"]]
-    return [f"{rule}: {html[:200]}" for rule, html in nodes if known.get(rule, "\0") not in html]
+    serious = [rule for rule in found if rule["impact"] in ("critical", "serious")]
+    return [f"{rule['id']}: {node['html'][:200]}" for rule in serious for node in rule["nodes"]]
 
 
 class Tab:

@@ -187,8 +187,6 @@ def browser() -> Iterator[Any]:
         yield started
 
 
-CHAINLITS_OWN: dict[str, str] = {}
-"""Findings in what Chainlit draws, which nothing of ours can change: the rule and a part of the element."""
 LOOKS = [
     ("en-US", "light", 1280, "Confidence", "Paste a review", "no table"),
     ("zh-TW", "dark", 1280, "信心", "貼上一則評論", "不是表格"),
@@ -233,12 +231,12 @@ def test_the_page_shuts_nobody_out(browser: Any, server: Server, theme: str) -> 
     visit.send("a dull film " * 400)
     visit.page.mouse.wheel(0, -2000)
     visit.page.get_by_label("To the newest message").wait_for()
-    assert shut_out(visit.page, CHAINLITS_OWN) == []
+    assert shut_out(visit.page) == []
     visit.pick("quiz")
     before = len(visit.said())
     visit.send(make_questions()[0]["story"], having="Ask")
     visit.hears(before + 2)
-    assert shut_out(visit.page, CHAINLITS_OWN) == []
+    assert shut_out(visit.page) == []
     visit.leave()
 
 

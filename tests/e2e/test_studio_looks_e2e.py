@@ -161,23 +161,19 @@ def chosen(tab: Tab, *names: str) -> None:
         tab.pick("Runs", name)
 
 
-STREAMLITS_OWN: dict[str, str] = {}
-"""Findings in what Streamlit draws, which no page of ours can change: the rule and a part of the element."""
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_no_page_shuts_anybody_out(furnished: Studio, at_work: None, open_tab: OpenTab, theme: str) -> None:
     tab = open_tab(furnished, theme=theme)
     for page in PAGES:
         filled(tab, page)
         tab.shoot(f"looks-{page}-{theme}")
-        assert shut_out(tab.page, STREAMLITS_OWN) == [], page
+        assert shut_out(tab.page) == [], page
         assert tab.page.evaluate(TOLD_APART) == [], page
     tab.go("Training lab")
     tab.pick("Job", "broken")
     tab.sees("This job failed")
     tab.shoot(f"looks-failed-{theme}")
-    assert shut_out(tab.page, STREAMLITS_OWN) == []
+    assert shut_out(tab.page) == []
     tab.leave()
 
 
