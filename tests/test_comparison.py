@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -129,6 +130,7 @@ def test_all_stand_against_the_best_and_against_tfidf_and_holm_counts_exactly_th
     assert claims == [("a", "b"), ("a", "c"), ("a", "d"), ("b", "c"), ("c", "d")]
     assert [item["p_holm"] for item in found["statements"]] == statistics.holm([item["p"] for item in found["statements"]])
     assert "the 5 statements" in found["statement_notes"][0]
+    assert "the winner's curse" in found["statement_notes"][2]
 
 
 def seeds_of(tmp_path: Path, name: str, wrong: list[int], **more: Any) -> Group:
@@ -155,6 +157,7 @@ def test_several_seeds_are_compared_by_a_bootstrap_over_seeds_and_rows(tmp_path:
         == np.sum([run.metrics["test"]["confusion"]["rows_gold_columns_predicted"] for run in groups[0].runs], axis=0).tolist()
     )
     assert [cell["seed"] for cell in row["cells"]] == [0, 1, 2]
+    assert "curse" not in " ".join(found["statement_notes"]), "of two methods none is picked out"
     assert "by Student's t" in found["statement_notes"][2]
 
 
@@ -212,7 +215,7 @@ def test_rows_of_one_group_are_drawn_together_and_not_taken_as_independent(tmp_p
     row = found["rows"][0]
     assert row["accuracy_high"] - row["accuracy_low"] > 2 * (wilson(90, 100).high - wilson(90, 100).low)
     assert row["intervals"] == "95 %, over whole groups of 'film'"
-    assert "10 groups; so few make all of this rough" in found["statement_notes"][3]
+    assert "10 groups; so few make all of this rough" in found["statement_notes"][4]
 
 
 def test_a_single_group_or_a_column_that_is_not_there_leaves_rows_alone(tmp_path: Path) -> None:
@@ -375,6 +378,27 @@ def test_accuracy_by_length_counts_every_row_once_in_ascending_bins(tmp_path: Pa
     assert all(item["low"] <= item["high"] < after["low"] for item, after in pairwise(bins))
     found = wilson(bins[0]["n"] - 2, bins[0]["n"])
     assert (bins[0]["accuracy"], bins[0]["accuracy_low"], bins[1]["accuracy"]) == (found.value, found.low, 1.0)
+
+
+def test_rows_of_groups_that_agree_make_accuracy_by_length_less_sure(tmp_path: Path) -> None:
+    films = movies()
+    films["columns"]["text"] = ["x" * (1 + i % 10) for i in range(100)]
+    (single,) = assemble(alone(answered_run(tmp_path, "a", wrong=20, columns=films["columns"])))["rows"]
+    (grouped,) = assemble(alone(answered_run(tmp_path, "b", wrong=20, **films)))["rows"]
+    for apart, together in zip(single["by_length"], grouped["by_length"], strict=True):
+        assert (together["n"], together["accuracy"]) == (apart["n"], apart["accuracy"]) == (apart["n"], 0.8)
+        assert together["accuracy_low"] < apart["accuracy_low"]
+        found = wilson(0.8 * 9, 9)  # ten films, each all right or all wrong, less the one that the mean takes
+        assert (together["accuracy_low"], together["accuracy_high"]) == pytest.approx((found.low, found.high))
+
+
+def test_a_run_that_diverged_at_its_end_was_trained_on_all_its_examples(tmp_path: Path) -> None:
+    run = answered_run(tmp_path)
+    run.cut_events(0)
+    for step, loss in ((1, 0.5), (2, math.nan)):
+        run.record(Step(step, step / 2, loss, 1e-4, 1.0, 8, 800, 820, float(step)))
+    (row,) = assemble(alone(run))["rows"]
+    assert (row["steps"], row["train_examples"], len(row["curve"][0]["train"])) == (2, 16, 1)
 
 
 def test_a_learning_curve_is_thinned_to_means_and_keeps_its_end(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tunebench.compare import statistics
 from tunebench.data.labels import label_name
 from tunebench.data.reading import Reading, reading_of
 from tunebench.errors import InputError
@@ -116,26 +117,30 @@ def missed(gold: np.ndarray, cells: Sequence[Answers], labels: int) -> list[int]
     return found.tolist() if found.any() else None
 
 
-def by_length(lengths: np.ndarray, cells: Sequence[Answers]) -> list[dict[str, float | int]]:
+def by_length(tested: TestedRows, cells: Sequence[Answers]) -> list[dict[str, float | int]]:
     """Accuracy by the length of texts in characters: about equally many rows in each of at most six bins, with intervals.
 
-    Of several cells it is their mean; rows that one of them could not score are left out.
+    Of several cells it is their mean; rows that one of them could not score are left out. Intervals are Wilson's, where rows
+    come in groups of as many rows as they are worth.
     """
     asked = np.all([cell.asked for cell in cells], axis=0)
-    hits, lengths = np.mean([cell.hits for cell in cells], axis=0)[asked], lengths[asked]
+    hits, lengths = np.mean([cell.hits for cell in cells], axis=0)[asked], tested.lengths[asked]
+    groups = None if tested.groups is None else tested.groups[asked]
     if not len(lengths):
         return []
     inner = np.unique(np.quantile(lengths, np.linspace(0, 1, LENGTH_BINS + 1)[1:-1], method="lower"))
     place, found = np.searchsorted(inner, lengths, side="left"), []
     for number in np.unique(place):
         rows = place == number
-        score = wilson(float(hits[rows].sum()), int(rows.sum()))
+        n, share = int(rows.sum()), float(hits[rows].mean())
+        worth = n if groups is None else statistics.effective_rows(hits[rows], groups[rows])
+        score = wilson(share * worth, worth)
         found.append(
             {
                 "low": int(lengths[rows].min()),
                 "high": int(lengths[rows].max()),
-                "n": score.n,
-                "accuracy": score.value,
+                "n": n,
+                "accuracy": share,
                 "accuracy_low": score.low,
                 "accuracy_high": score.high,
             }
@@ -146,7 +151,8 @@ def by_length(lengths: np.ndarray, cells: Sequence[Answers]) -> list[dict[str, f
 def learning_curve(run: Run) -> dict[str, Any]:
     """``train``: [step, examples, seconds, loss], ``validation``: [step, examples, seconds, scores], both of at most 400 points.
 
-    Steps beyond that are put together: their mean loss, where the last of them ended.
+    Steps beyond that are put together: their mean loss, where the last of them ended. Points without a finite loss are left
+    out; ``end`` is the last [step, examples] all the same.
     """
     steps: list[tuple[int, int, float, float]] = []
     scored: list[tuple[int, int, float, dict[str, float]]] = []
@@ -165,6 +171,7 @@ def learning_curve(run: Run) -> dict[str, Any]:
     shown = scored if kept is None else [scored[i] for i in kept]
     return {
         "run": run.name,
+        "end": list(steps[-1][:2]) if steps else None,
         "train": [point for point in train if math.isfinite(point[-1])],
         "validation": [list(point) for point in shown],
     }

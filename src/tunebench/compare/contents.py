@@ -134,7 +134,8 @@ def footnotes(comparison: dict[str, Any]) -> list[str]:
     return [
         *(f"Intervals: {way}." for way in ways),
         "Of one run over single rows they are Wilson's for accuracy and posterior ones for macro F1 (Goutte and Gaussier 2005); "
-        "of several seeds, or of rows in groups, percentiles of a bootstrap over what is named.",
+        "of several seeds, or of rows in groups, percentiles of a bootstrap over what is named. By length they are Wilson's, for "
+        "as many rows as rows in groups are worth (Korn and Graubard 1998).",
         "Calibration error (ECE): the mean distance of confidence and accuracy over 15 bins of confidence, weighted by their "
         "rows (Guo et al. 2017). With few rows it is above zero also where confidence is right.",
         "Macro F1: the F1 scores of all labels, each label with the same weight.",

@@ -72,7 +72,7 @@ def row_of(name: str, source: str, command: str | None, runs: Sequence[Run], ans
         "confusion": confusion(rows.gold, answers, labels).tolist(),
         "missed": missed(rows.gold, answers, labels),
         "reliability": reliability(confidence, hits),
-        "by_length": by_length(rows.lengths, answers),
+        "by_length": by_length(rows, answers),
         "provenance": _provenance(run, source, command),
     }
 
@@ -199,12 +199,12 @@ def _cell(run: Run, seed: int, metrics: dict[str, Any], error: float | None) -> 
 
 def _cost(metrics: Sequence[dict[str, Any]], curves: Sequence[dict[str, Any]], fitted: int | None) -> Row:
     """Time, memory and how much was learned from; a baseline is ``fitted`` on so many rows, each once."""
-    ends = [curve["train"][-1] if curve["train"] else [0, fitted or 0] for curve in curves]
+    ends = [curve["end"] or [0, fitted or 0] for curve in curves]
     gpu = [found for one in metrics if (found := one.get("peak_gpu_memory_bytes"))]
     return {
         "train_seconds": _mean([one["train_seconds"] for one in metrics]),
-        "train_examples": round(sum(examples for _, examples, *_ in ends) / len(ends)),
-        "steps": round(sum(step for step, *_ in ends) / len(ends)),
+        "train_examples": round(sum(examples for _, examples in ends) / len(ends)),
+        "steps": round(sum(step for step, _ in ends) / len(ends)),
         "best_step": round(sum(one.get("best_step") or 0 for one in metrics) / len(metrics)),
         "peak_memory_bytes": max(one["peak_memory_bytes"] for one in metrics),
         "peak_gpu_memory_bytes": max(gpu, default=None),

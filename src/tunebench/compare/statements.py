@@ -78,6 +78,11 @@ def notes(evidence: Evidence, number: int) -> list[str]:
         "Each interval is a 95 % interval by itself, not adjusted: where it leaves out 0 while p says nothing, believe p.",
     ]
     seeds_of = {name: len(cells) for name, cells in evidence.methods.items() if name not in evidence.unseeded}
+    if len(evidence.methods) > 2:
+        found.append(
+            "Which method is the best was seen on the rows that test it, so its lead is a little too large (the winner's curse), "
+            "and Holm's method does not make up for that; fresh rows tell."
+        )
     if not evidence.resampled:
         other = ": other seeds could give another order; --seeds 5 tells more" if seeds_of else ""
         found.append(f"McNemar's exact test of single runs on the same rows, interval by Bonett and Price{other}.")

@@ -58,6 +58,22 @@ def paired_interval(first_only: int, second_only: int, n: int) -> tuple[float, f
     return max(-1.0, first - second - half), min(1.0, first - second + half)
 
 
+def effective_rows(hits: np.ndarray, groups: np.ndarray) -> int:
+    """How many independent rows ``(N,)`` are worth that come in groups: their number by the design effect (Kish 1965).
+
+    The variance of the share is that between groups (its linearization); an interval for a share takes so many rows in place of
+    N (Korn and Graubard 1998). Never more than N. Where no group differs from the others, nothing is known of the effect, and
+    a group counts as one row.
+    """
+    n, share = len(hits), float(hits.mean())
+    places = np.unique(groups, return_inverse=True)[1]
+    apart = np.bincount(places, hits - share)
+    variance = len(apart) / max(1, len(apart) - 1) * float((apart**2).sum()) / n**2
+    if len(apart) < 2 or variance < 1e-12:
+        return len(apart)
+    return max(1, min(n, round(share * (1 - share) / variance)))
+
+
 def holm(values: Sequence[float]) -> list[float]:
     """P-values adjusted for being several (Holm 1979): the chance of any false claim among them stays below the level.
 
