@@ -125,7 +125,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "base.truncation_side": "middle",
         "base.pooling": "mean",
         "data.validation.fraction": 0.04,
-        "data.max_train_samples": 8000,
+        "data.max_train_samples": 6000,
         "data.clean.html": "strip",
         "method.kind": "lora",
         "method.r": 16,
