@@ -111,6 +111,20 @@ def test_groups_of_like_rows_widen_the_interval_as_much_as_they_should(monkeypat
     assert by_groups / by_rows == pytest.approx(np.sqrt(10), rel=0.12)  # 60 values stand there, not 600
 
 
+@pytest.mark.parametrize(
+    ("hits", "groups", "worth"),
+    [
+        ([1, 0] * 50, list(range(100)), 99),  # of one row each: one less, as the mean is known from them
+        (([1] * 10 + [0] * 10) * 5, [i // 10 for i in range(100)], 9),  # each all right or all wrong: one less than groups
+        ([1, 1, 1, 0] * 25, [i // 4 for i in range(100)], 25),  # all alike: nothing is known, a group counts as a row
+        ([1] * 100, [i // 50 for i in range(100)], 2),
+        ([1, 0] * 50, [0] * 100, 1),
+    ],
+)
+def test_rows_of_groups_are_worth_as_many_as_their_groups_tell(hits: list[int], groups: list[int], worth: int) -> None:
+    assert statistics.effective_rows(np.array(hits), np.array(groups)) == worth
+
+
 def test_the_order_of_the_rows_changes_nothing() -> None:
     generator = np.random.default_rng(1)
     hits, gold = generator.random((500, 3)) < 0.8, generator.integers(0, 3, 500)
